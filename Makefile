@@ -1,0 +1,52 @@
+# make demo     a believable company on SQLite, and a server with GraphiQL
+# make test     the whole suite, on SQLite and on a real PostgreSQL
+# make check    lint, format, types, licenses
+# make install  only .venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := .demo
+PORT ?= 8000
+
+.PHONY: install demo test test-sqlite test-postgresql check format graphiql clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Amity needs Python 3.11 or later; name one: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	touch $@
+
+# GraphiQL's own files, served by us, so that it works offline; without node it comes from its CDN
+graphiql: install
+	@$(BIN)/python -m amity_graphql.assets
+
+demo: install graphiql
+	@mkdir -p $(DEMO)
+	@$(BIN)/python examples/demo/company.py --config examples/demo/amity.toml
+	@$(BIN)/amity --config examples/demo/amity.toml serve --port $(PORT)
+
+test: test-sqlite test-postgresql
+
+test-sqlite: install
+	AMITY_TEST_DATABASE=sqlite $(BIN)/python -m pytest
+
+test-postgresql: install
+	AMITY_TEST_DATABASE=postgresql $(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pip-licenses --partial-match --ignore-packages amity --allow-only \
+		"MIT;BSD;Apache;ISC;PSF;Python Software Foundation;MPL;Mozilla;Unlicense;CC0;PostgreSQL;0BSD" > /dev/null
+
+format: install
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+clean:
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m amity``"""
+
+from .cli import main
+
+main(prog_name="amity")

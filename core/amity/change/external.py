@@ -1,0 +1,84 @@
+"""Ids that other systems have for records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ..entity import EntityType, Kind, new_id
+from ..model import ExternalId
+from . import storage
+from .draft import Draft, fresh, told
+from .input import Item
+from .keys import named
+from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from ..crm import Session
+
+Pair = tuple[str, str]
+"""(system, id in that system)"""
+
+
+async def find(session: Session, entity: EntityType, pairs: Sequence[Pair]) -> dict[Pair, UUID]:
+    """The records of an entity by what other systems call them, in one statement."""
+    assert session.unit is not None
+    tx = session.unit.transaction
+    ids = session.crm.catalog.of(ExternalId)
+    found: dict[Pair, UUID] = {}
+    columns = [("system", Kind.TEXT), ("external_id", Kind.TEXT), ("entity_type", Kind.TEXT)]
+    on = "WHERE" if tx.dialect == "sqlite" else "ON"
+    for chunk in storage.chunks(list(dict.fromkeys(pairs))):
+        keys = storage.Keys(tx.dialect, columns, [(*pair, entity.name) for pair in chunk])
+        rows = await tx.fetch(
+            f'SELECT k.n, t."entity_id" FROM {keys.sql} {storage.join(tx.dialect)} {storage.table_of(ids)} t '
+            f'{on} t."system" = k."system" AND t."entity_type" = k."entity_type" '
+            f'AND t."external_id" = k."external_id" AND t."deleted_at" IS NULL',
+            keys.parameters,
+        )
+        for n, id in rows:
+            found[chunk[n - 1]] = UUID(str(id))
+    return found
+
+
+async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> list[Draft]:
+    """Refuses external ids that lead to another record; the drafts whose external id is still to be added."""
+    bringing = [draft for draft in drafts if draft.item.external is not None and draft.index not in refusals]
+    if not bringing:
+        return []
+    known = await find(session, entity, [draft.item.external for draft in bringing if draft.item.external])
+    missing = []
+    seen: set[Pair] = set()
+    for draft in bringing:
+        pair = draft.item.external
+        assert pair is not None
+        holder = known.get(pair)
+        if holder is not None and holder != draft.id:
+            message = f"another {named(entity)} has the same external id"
+            refusals.refuse(draft.index, ("external_id", "id"), "taken", message)
+        elif pair in seen:
+            message = "an earlier item of this batch has the same external id"
+            refusals.refuse(draft.index, ("external_id", "id"), "duplicate", message)
+        elif holder is None:
+            missing.append(draft)
+        seen.add(pair)
+    return missing
+
+
+async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> None:
+    """Writes the external ids of drafts that were found to lack them."""
+    unit = session.unit
+    assert unit is not None
+    ids = session.crm.catalog.of(ExternalId)
+    rows = []
+    for draft in drafts:
+        assert draft.item.external is not None
+        system, id = draft.item.external
+        values = {"entity_type": entity.name, "entity_id": draft.id, "system": system, "external_id": id}
+        row = fresh(ids, Item(draft.index, None, values), new_id(), unit.now)
+        row.compare(ids)
+        rows.append(row)
+    await storage.insert(unit.transaction, ids, [row.after for row in rows])
+    for row in rows:
+        unit.record(session, "created", ids, row.id, None, told(session.crm.catalog, ids, row.after, row.changed))

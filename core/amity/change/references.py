@@ -1,0 +1,56 @@
+"""What a row refers to must be there, alive, and something that the principal may read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ..entity import EntityType
+from . import rights
+from .draft import Draft
+from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from ..crm import Session
+
+STAGE_COLUMNS = frozenset(("stage_id", "pipeline_id"))
+
+
+async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> None:
+    """Looks up every reference that the drafts set, one statement for each entity that is referred to.
+
+    The rows are held until the unit ends, so that nobody deletes them in between. Whether a row is missing,
+    deleted or hidden, the answer is the same.
+    """
+    catalog = session.crm.catalog
+    wanted: dict[str, set[UUID]] = defaultdict(set)
+    used: list[tuple[Draft, str, str]] = []
+    # rows of the same batch may refer to each other
+    batch = {draft.id for draft in drafts if draft.before is None}
+
+    def note(draft: Draft, column: str, target: str | None) -> None:
+        value = draft.after[column]
+        if target is None or value is None or not draft.differs(column):
+            return
+        if target == entity.name and value in batch:
+            return
+        wanted[target].add(value)
+        used.append((draft, column, target))
+
+    for draft in drafts:
+        for relation in entity.to_one.values():
+            if not (entity.is_staged and relation.column.name in STAGE_COLUMNS):
+                note(draft, relation.column.name, relation.target)
+        for generic in entity.generic.values():
+            note(draft, generic.id_column, draft.after[generic.type_column])
+    alive: dict[str, set[UUID]] = {}
+    for name in sorted(wanted):
+        target = catalog[name]
+        found = await rights.load(session, target, sorted(wanted[name]), "read", "reference", columns=("id",))
+        alive[name] = set(found)
+    for draft, column, target_name in used:
+        if draft.after[column] not in alive[target_name]:
+            message = f"there is no such {catalog[target_name].singular.replace('_', ' ')}"
+            refusals.refuse(draft.index, draft.item.path(column), "not_found", message)

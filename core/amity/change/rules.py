@@ -1,0 +1,103 @@
+"""What the core's entities ask of their values, beyond type and form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..channels import AddressError, channel, normalize_email
+from ..database.folding import fold
+from ..entity import EntityType, Record
+from ..model import ContactPoint, Interaction, User
+from .refusals import Refusals
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a rule may look at besides the values: the row as it is, and how to refuse."""
+
+    index: int
+    before: Mapping[str, Any] | None
+    new: bool
+    region: str
+    refusals: Refusals
+
+    def refuse(self, field: str, message: str) -> None:
+        self.refusals.refuse(self.index, (field,), "invalid", message)
+
+
+def normalized(entity: EntityType, values: Mapping[str, Any], where: Circumstances) -> Mapping[str, Any]:
+    """The values that input sets, in the form in which they are kept; what can't be is refused."""
+    rule = _RULES.get(entity.model)
+    if rule is None:
+        return values
+    result = dict(values)
+    rule(result, where)
+    return result
+
+
+def search_text(entity: EntityType, row: Mapping[str, Any]) -> str:
+    """The folded text that a row is found by."""
+    return fold("\n".join(row[name] for name in entity.options.searchable if row[name]))
+
+
+def _contact_point(values: Values, where: Circumstances) -> None:
+    if "channel" not in values and "address" not in values:
+        return
+    both = {**(where.before or {}), **values}
+    name, address = both.get("channel"), both.get("address")
+    if name is None:
+        return
+    try:
+        kind = channel(name)
+    except LookupError as problem:
+        where.refuse("channel", str(problem.args[0]))
+        return
+    if address is None:
+        return
+    try:
+        values["address"] = kind.normalize(address, where.region)
+    except AddressError as problem:
+        where.refuse("address" if "address" in values else "channel", str(problem))
+
+
+def _user(values: Values, where: Circumstances) -> None:
+    if values.get("email") is None:
+        return
+    try:
+        values["email"] = normalize_email(values["email"])
+    except AddressError as problem:
+        where.refuse("email", str(problem))
+
+
+def _interaction(values: Values, where: Circumstances) -> None:
+    both = {**(where.before or {}), **values}
+    name, address = both.get("channel"), both.get("address")
+    if name is not None and ("channel" in values or "address" in values):
+        try:
+            kind = channel(name)
+        except LookupError as problem:
+            where.refuse("channel", str(problem.args[0]))
+            return
+        if address is not None:
+            try:
+                values["address"] = kind.normalize(address, where.region)
+            except AddressError as problem:
+                # whoever writes in has an address, even if nobody understands it
+                if both.get("direction") != "inbound":
+                    where.refuse("address" if "address" in values else "channel", str(problem))
+    if "identity" not in values:
+        if values.get("customer_id") is not None:
+            values["identity"] = "matched"
+        elif where.new:
+            values["identity"] = "unknown"
+
+
+_RULES: Mapping[type[Record], Callable[[Values, Circumstances], None]] = {
+    ContactPoint: _contact_point,
+    User: _user,
+    Interaction: _interaction,
+}

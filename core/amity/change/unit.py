@@ -1,0 +1,194 @@
+"""The unit of work: one transaction, one instant, one batch of events."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from ..access import Principal
+from ..contracts import LogEvent
+from ..database import DatabaseError, Dialect, Transaction
+from ..database.base import Row
+from ..entity import EntityType, new_id
+from .errors import BadRequest, Contention, repeatable
+from .flush import flush
+
+if TYPE_CHECKING:
+    from ..crm import Crm, Session
+
+T = TypeVar("T")
+ATTEMPTS = 8
+_active: ContextVar[Unit | None] = ContextVar("amity_unit", default=None)
+
+
+class _Watched:
+    """A transaction that remembers its last failed statement.
+
+    PostgreSQL refuses everything after one, and would turn the commit into a silent roll-back; SQLite goes
+    on. Remembering it makes both fail alike, even where somebody caught the exception.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.dialect: Dialect = transaction.dialect
+        self.failure: DatabaseError | None = None
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        try:
+            return await self._transaction.fetch(sql, parameters)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        try:
+            return await self._transaction.execute(sql, parameters)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        try:
+            await self._transaction.execute_many(sql, rows)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+
+@dataclass
+class Unit:
+    """What writes that belong together share. Everything in it is stamped with ``now`` and ``change_id``."""
+
+    crm: Crm
+    change_id: UUID
+    now: datetime
+    principal: Principal
+    origin: str | None
+    transaction: _Watched
+    events: list[LogEvent] = field(default_factory=list)
+    """What happened so far, in order; written to the log at the end."""
+    open: bool = True
+    _savepoints: int = 0
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.transaction.dialect
+
+    def record(
+        self,
+        session: Session,
+        verb: str,
+        entity: EntityType,
+        id: UUID,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> None:
+        """Notes that something happened to a row."""
+        self.events.append(
+            LogEvent(
+                position=None,
+                number=len(self.events),
+                type=f"{entity.singular}.{verb}",
+                entity_type=entity.name,
+                entity_id=id,
+                actor=str(session.principal),
+                change_id=self.change_id,
+                origin=session.origin,
+                before=before,
+                after=after,
+                occurred_at=self.now,
+            )
+        )
+
+    def join(self, session: Session, principal: Principal | None = None) -> Session:
+        """The session, or one like it of another principal, taking part in this unit."""
+        return type(session)(
+            crm=session.crm, principal=principal or session.principal, origin=session.origin, unit=self
+        )
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is done inside is undone, events included, if it raises; the unit goes on."""
+        self._savepoints += 1
+        name = f"amity_{self._savepoints}"
+        count = len(self.events)
+        await self.transaction.execute(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            del self.events[count:]
+            await self.transaction.execute(f"ROLLBACK TO SAVEPOINT {name}")
+            await self.transaction.execute(f"RELEASE SAVEPOINT {name}")
+            self.transaction.failure = None
+            raise
+        await self.transaction.execute(f"RELEASE SAVEPOINT {name}")
+
+
+async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Runs ``work`` with a session in which reads and writes share one transaction.
+
+    Joins the session's unit if it has one: what ``work`` does is committed or rolled back with it. Else a
+    unit is opened, and committed when ``work`` returns. Where another change got in between (two inserts of
+    one key, a deadlock), the whole work is run again, so it must do nothing that can't be repeated.
+
+    Raises :class:`Contention` if that keeps happening, and whatever ``work`` raises.
+    """
+    if session.unit is not None:
+        if not session.unit.open:
+            raise BadRequest("this session belongs to a unit of work that has ended; take a new one from the Crm")
+        return await work(session)
+    active = _active.get()
+    if active is not None and active.open and active.crm is session.crm:
+        # on SQLite it would wait for itself, on PostgreSQL it might
+        raise BadRequest(
+            "a change was begun inside another one; use the session that was handed in (context.session)"
+        )
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await session.crm.database.transact(lambda tx: _run(session, tx, work))
+        except DatabaseError as error:
+            if not repeatable(error):
+                raise
+            if attempt == ATTEMPTS:
+                raise Contention(
+                    f"the change lost against others {ATTEMPTS} times ({error}); nothing was written; try again"
+                ) from error
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+async def _run(session: Session, transaction: Transaction, work: Callable[[Session], Awaitable[T]]) -> T:
+    unit = Unit(
+        crm=session.crm,
+        change_id=new_id(),
+        now=datetime.now(UTC),
+        principal=session.principal,
+        origin=session.origin,
+        transaction=_Watched(transaction),
+    )
+    _active.set(unit)  # the unit of work is a task of its own, and so is its context
+    try:
+        joined = unit.join(session)
+        result = await work(joined)
+        await flush(joined)
+        if unit.transaction.failure is not None:
+            raise unit.transaction.failure
+    finally:
+        unit.open = False
+    task = asyncio.current_task()
+    if task is not None:
+        task.add_done_callback(lambda done: _committed(unit, done))
+    return result
+
+
+def _committed(unit: Unit, task: asyncio.Task[Any]) -> None:
+    # runs right after the commit, whether or not anybody still waits for the unit
+    if not task.cancelled() and task.exception() is None:
+        unit.crm.events.committed(unit)

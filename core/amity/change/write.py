@@ -1,0 +1,369 @@
+"""Create, update, upsert: a batch of rows from input to events.
+
+A batch is authorized, read, checked and written as a whole; no step looks at the database row by row. With
+``on_error="reject_all"`` nothing is written if anything is refused; with ``"skip_invalid"`` what can be
+written is, and the rest is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from ..contracts import ChangeResult, Proposed
+from ..entity import EntityType, Record, new_id
+from ..model import Event, StageMove
+from . import external, keys, references, rights, rules, stages, storage
+from .draft import UNTOLD, Draft, Placement, fresh, patched, told
+from .errors import BadRequest, Overtaken
+from .input import Item, Reading, Update, required
+from .plugins import validate
+from .refusals import Refusals
+from .unit import in_unit
+
+if TYPE_CHECKING:
+    from ..crm import Session
+
+ON_ERROR = ("reject_all", "skip_invalid")
+EntityName = type[Record] | str | EntityType
+BY_EXTERNAL_ID = ("external_id",)
+
+
+async def create(
+    session: Session,
+    entity: EntityName,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    on_error: str = "reject_all",
+    read_only: bool = False,
+) -> ChangeResult:
+    """Adds rows. A row may bring its own ``id``, and an ``external_id``.
+
+    ``read_only`` lets it set columns that the entity's options call read-only; that is for code of the plugin
+    that the entity belongs to. Raises :class:`~amity.access.AccessDenied`.
+    """
+    kind = session.crm.catalog.of(entity)
+    check_mode(on_error)
+    if kind.model in (Event, StageMove):
+        raise BadRequest(f"{kind.plural} are written by the core itself")
+    rights.authorize(session, kind, "create")
+    refusals = Refusals()
+    items = _reading(session, kind, "create", read_only).rows(rows, refusals)
+
+    async def work(joined: Session) -> ChangeResult:
+        assert joined.unit is not None
+        found = Refusals(refusals.errors)
+        needed = required(kind)
+        drafts = [_fresh(joined, kind, item, needed, found) for item in items]
+        return await _change(joined, kind, len(rows), drafts, found, on_error)
+
+    return await in_unit(session, work) if items else nothing(len(rows), refusals)
+
+
+async def update(
+    session: Session,
+    entity: EntityName,
+    updates: Sequence[Update],
+    *,
+    on_error: str = "reject_all",
+    read_only: bool = False,
+    placements: Mapping[int, Placement] | None = None,
+) -> ChangeResult:
+    """Patches rows: only the named fields change, each as a whole, a JSON object too. What changes nothing
+    writes nothing.
+
+    ``placements`` says where staged rows go, by the index of their update. Rows that are not there, deleted
+    or hidden, are refused with ``not_found``. Raises :class:`~amity.access.AccessDenied`.
+    """
+    kind = editable(session, entity)
+    check_mode(on_error)
+    rights.authorize(session, kind, "update")
+    refusals = Refusals()
+    items = _reading(session, kind, "update", read_only).updates(updates, refusals)
+
+    async def work(joined: Session) -> ChangeResult:
+        found = Refusals(refusals.errors)
+        ids = [item.id for item in items if item.id is not None]
+        before = await rights.load(joined, kind, ids, "update", "update")
+        drafts = []
+        for item in items:
+            row = before.get(item.id) if item.id is not None else None
+            if row is None:
+                found.refuse(item.index, ("id",), "not_found", f"there is no such {keys.named(kind)}")
+                continue
+            draft = _patched(joined, kind, item, row, found)
+            draft.placement = (placements or {}).get(item.index)
+            drafts.append(draft)
+        return await _change(joined, kind, len(updates), drafts, found, on_error)
+
+    return await in_unit(session, work) if items else nothing(len(updates), refusals)
+
+
+async def upsert(
+    session: Session,
+    entity: EntityName,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    on: Sequence[str],
+    on_error: str = "reject_all",
+    read_only: bool = False,
+) -> ChangeResult:
+    """Updates rows that are there, by a unique key or ``("external_id",)``, and adds the others.
+
+    Values that are given are set, others are left as they are. Deleted rows are not found. Of two rows with
+    the same key, the later one is refused. Raises :class:`~amity.access.AccessDenied`, and
+    :class:`~amity.change.errors.BadRequest` for a key that is none.
+    """
+    kind = editable(session, entity)
+    check_mode(on_error)
+    rights.authorize(session, kind, "create")
+    rights.authorize(session, kind, "update")
+    reading = _reading(session, kind, "upsert", read_only)
+    columns = _key(kind, on, "external_id" in reading.allowed and "external_id" not in kind.columns)
+    refusals = Refusals()
+    items = _keyed(session, kind, columns, reading.rows(rows, refusals), refusals)
+
+    async def work(joined: Session) -> ChangeResult:
+        found = Refusals(refusals.errors)
+        needed = required(kind)
+        matched = await _match(joined, kind, columns, items)
+        before = await rights.load(joined, kind, sorted(set(matched.values())), "update", "update")
+        drafts = []
+        for item in items:
+            id = matched.get(item.index)
+            if id is None:
+                drafts.append(_fresh(joined, kind, item, needed, found))
+            elif item.id is not None and item.id != id:
+                found.refuse(item.index, ("id",), "read_only", "another record has this key, and ids never change")
+            elif id in before:
+                drafts.append(_patched(joined, kind, item, before[id], found))
+            else:
+                # there, but not for this principal, or deleted a moment ago
+                message = f"another {keys.named(kind)} has the same {' and '.join(columns)}"
+                found.refuse(item.index, item.path(columns[-1]), "taken", message)
+        result = await _change(joined, kind, len(rows), drafts, found, on_error)
+        taken = {error.index for error in result.errors if error.code == "taken"} - matched.keys()
+        if taken and await _match(joined, kind, columns, [item for item in items if item.index in taken]):
+            # another change added the row after it was looked for
+            raise Overtaken(f"a {keys.named(kind)} with the same {' and '.join(columns)} was added meanwhile")
+        return result
+
+    return await in_unit(session, work) if items else nothing(len(rows), refusals)
+
+
+# --- from input to drafts ----------------------------------------------------------------------------------
+
+
+def check_mode(on_error: str) -> None:
+    """Raises :class:`BadRequest` if that is no way to treat errors."""
+    if on_error not in ON_ERROR:
+        raise BadRequest(f"on_error is {on_error!r}; expected one of {', '.join(ON_ERROR)}")
+
+
+def editable(session: Session, entity: EntityName) -> EntityType:
+    """The entity. Raises :class:`BadRequest` if its rows are those of a log."""
+    kind = session.crm.catalog.of(entity)
+    if not kind.is_entity:
+        raise BadRequest(f"{kind.name} is a log: its rows are written once and never changed or deleted")
+    return kind
+
+
+def _reading(
+    session: Session, entity: EntityType, verb: Literal["create", "update", "upsert"], read_only: bool
+) -> Reading:
+    crm = session.crm
+    return Reading(crm.catalog, entity, verb, crm.settings.default_currency, read_only=read_only)
+
+
+def _normalized(
+    session: Session,
+    entity: EntityType,
+    item: Item,
+    before: Mapping[str, Any] | None,
+    new: bool,
+    refusals: Refusals,
+) -> Item:
+    where = rules.Circumstances(item.index, before, new, session.crm.settings.default_region, refusals)
+    values = rules.normalized(entity, item.values, where)
+    if values is item.values:
+        return item
+    return Item(item.index, item.id, values, item.external, item.expected_version, item.names)
+
+
+def _fresh(session: Session, entity: EntityType, item: Item, needed: Sequence[str], refusals: Refusals) -> Draft:
+    assert session.unit is not None
+    item = _normalized(session, entity, item, None, True, refusals)
+    draft = fresh(entity, item, item.id or new_id(), session.unit.now)
+    for name in needed:
+        column = entity.money[name].amount if name in entity.money else name
+        if column not in item.values:
+            refusals.refuse(item.index, (name,), "required", "a value is needed")
+    return draft
+
+
+def _patched(
+    session: Session, entity: EntityType, item: Item, before: Mapping[str, Any], refusals: Refusals
+) -> Draft:
+    if item.expected_version is not None and item.expected_version != before["version"]:
+        message = f"expected version {item.expected_version}, but it is version {before['version']} by now"
+        refusals.refuse(item.index, ("expected_version",), "conflict", message)
+    return patched(_normalized(session, entity, item, before, False, refusals), before)
+
+
+def _key(entity: EntityType, on: Sequence[str], has_external_ids: bool) -> tuple[str, ...]:
+    """The columns of the key that ``on`` names. Raises :class:`BadRequest`."""
+    if tuple(on) == BY_EXTERNAL_ID and has_external_ids:
+        return BY_EXTERNAL_ID
+    named = {entity.to_one[name].column.name if name in entity.to_one else name for name in on}
+    possible = [key for key in entity.unique if key.where is None]
+    for key in possible:
+        if set(key.columns) == named:
+            return key.columns
+    known = [f"({', '.join(key.columns)})" for key in possible] + (["(external_id)"] if has_external_ids else [])
+    raise BadRequest(
+        f"{entity.name} can't be upserted on ({', '.join(on)}); its keys are {', '.join(known) or 'none'}"
+    )
+
+
+def _keyed(
+    session: Session, entity: EntityType, columns: tuple[str, ...], items: Sequence[Item], refusals: Refusals
+) -> list[Item]:
+    """The items whose key is there and in its normal form; later ones of the same key are refused."""
+    result = []
+    first: set[Any] = set()
+    for item in items:
+        item = _normalized(session, entity, item, None, False, refusals)
+        if columns == BY_EXTERNAL_ID:
+            missing = ["external_id"] if item.external is None else []
+            key: Any = item.external
+        else:
+            missing = [name for name in columns if item.values.get(name) is None]
+            key = tuple(item.values.get(name) for name in columns)
+        for name in missing:
+            refusals.refuse(item.index, (name,), "required", "a value is needed: it is part of the key")
+        if not missing and key in first:
+            message = f"an earlier item of this batch has the same {' and '.join(columns)}"
+            refusals.refuse(item.index, (columns[-1],), "duplicate", message)
+        first.add(key)
+        if item.index not in refusals:
+            result.append(item)
+    return result
+
+
+async def _match(
+    session: Session, entity: EntityType, columns: tuple[str, ...], items: Sequence[Item]
+) -> dict[int, UUID]:
+    """Rows that are there, by the index of the item with their key."""
+    if columns == BY_EXTERNAL_ID:
+        pairs = {item.index: item.external for item in items if item.external is not None}
+        known = await external.find(session, entity, list(pairs.values()))
+        return {index: known[pair] for index, pair in pairs.items() if pair in known}
+    tuples = {item.index: tuple(item.values[name] for name in columns) for item in items}
+    found = await keys.find(session, entity, columns, list(tuples.values()))
+    return {index: found[values] for index, values in tuples.items() if values in found}
+
+
+# --- from drafts to rows -----------------------------------------------------------------------------------
+
+
+async def _change(
+    session: Session,
+    entity: EntityType,
+    count: int,
+    drafts: list[Draft],
+    refusals: Refusals,
+    on_error: str,
+) -> ChangeResult:
+    """Checks drafts and writes those that hold."""
+    drafts = _valid(drafts, refusals)
+    await references.check(session, entity, drafts, refusals)
+    if entity.is_staged:
+        drafts += await stages.check(session, entity, drafts, refusals)
+    drafts = _valid(drafts, refusals)
+    for draft in drafts:
+        if entity.options.searchable and any(draft.differs(name) for name in entity.options.searchable):
+            draft.after["search_text"] = rules.search_text(entity, draft.after)
+    await keys.check_ids(session, entity, drafts, refusals)
+    await keys.check(session, entity, drafts, refusals)
+    unnamed = await external.check(session, entity, drafts, refusals)
+    drafts = _valid(drafts, refusals)
+    for draft in drafts:
+        draft.compare(entity)
+    await validate(
+        session,
+        entity,
+        [
+            Proposed(draft.index, draft.id, draft.before, draft.after, frozenset(draft.changed) - UNTOLD)
+            for draft in drafts
+            if draft.changed
+        ],
+        refusals,
+    )
+    if refusals and on_error == "reject_all":
+        return nothing(count, refusals)
+    return await _write(session, entity, count, _valid(drafts, refusals), _valid(unnamed, refusals), refusals)
+
+
+def _valid(drafts: Sequence[Draft], refusals: Refusals) -> list[Draft]:
+    return [draft for draft in drafts if draft.index not in refusals]
+
+
+def nothing(count: int, refusals: Refusals) -> ChangeResult:
+    """The result of a change that wrote nothing."""
+    return ChangeResult(ids=(None,) * count, errors=refusals.sorted())
+
+
+async def _write(
+    session: Session,
+    entity: EntityType,
+    count: int,
+    drafts: Sequence[Draft],
+    unnamed: Sequence[Draft],
+    refusals: Refusals,
+) -> ChangeResult:
+    unit = session.unit
+    assert unit is not None
+    created = [draft for draft in drafts if draft.before is None]
+    updated = [draft for draft in drafts if draft.before is not None and draft.changed]
+    for draft in updated:
+        assert draft.before is not None
+        draft.after["version"] = draft.before["version"] + 1
+        draft.after["updated_at"] = unit.now
+    if created:
+        await storage.insert(unit.transaction, entity, [draft.after for draft in created])
+        await rights.check_created(session, entity, [draft.id for draft in created])
+    if updated:
+        changed = {name for draft in updated for name in draft.changed}
+        columns = [name for name in entity.columns if name in changed]
+        await storage.update(
+            unit.transaction, entity, [draft.after for draft in updated], [*columns, "version", "updated_at"]
+        )
+    if entity.is_staged:
+        await stages.add_moves(session, entity, [*created, *updated])
+    catalog = session.crm.catalog
+    for draft in drafts:
+        if draft.before is None:
+            after = told(catalog, entity, draft.after, draft.changed)
+            unit.record(session, "created", entity, draft.id, None, after)
+        elif draft.changed:
+            before = told(catalog, entity, draft.before, draft.changed)
+            after = told(catalog, entity, draft.after, draft.changed)
+            verb = "moved" if entity.is_staged and stages.moved(draft) else "updated"
+            unit.record(session, verb, entity, draft.id, before, after)
+    if unnamed:
+        await external.add(session, entity, unnamed)
+    ids: list[UUID | None] = [None] * count
+    for draft in drafts:
+        if not draft.displaced:
+            ids[draft.index] = draft.id
+    added = {draft.id for draft in unnamed}
+    asked = [draft for draft in drafts if draft.before is not None and not draft.displaced]
+    changed_count = sum(1 for draft in asked if draft.changed or draft.id in added)
+    return ChangeResult(
+        ids=tuple(ids),
+        errors=refusals.sorted(),
+        created=len(created),
+        updated=changed_count,
+        unchanged=len(asked) - changed_count,
+    )

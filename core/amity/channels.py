@@ -1,0 +1,93 @@
+"""Channels: the ways in which customers are reached, and the normal form of an address on each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import email_validator
+import phonenumbers
+
+
+class AddressError(ValueError):
+    """Raised when a text is no address of its channel. The message says what was expected."""
+
+
+@dataclass(frozen=True)
+class ChannelKind:
+    """A way of reaching customers.
+
+    ``normalize(address, region)`` gives the one form in which an address is stored and looked up, or raises
+    :class:`AddressError`; the region (ISO 3166-1) is that of numbers written without a country. Channels of
+    one ``space`` share their addresses: who is known by a number is recognized by it on all of them.
+    """
+
+    name: str
+    description: str
+    space: str
+    normalize: Callable[[str, str], str]
+
+
+def normalize_email(address: str, region: str = "") -> str:
+    """An e-mail address in lower case and Unicode's composed form. No name server is asked."""
+    try:
+        found = email_validator.validate_email(address.strip(), check_deliverability=False, test_environment=True)
+    except email_validator.EmailNotValidError as error:
+        raise AddressError(f"{address[:100]!r} is no e-mail address: {error}") from None
+    return found.normalized.lower()
+
+
+def _phone(address: str, region: str) -> str:
+    example = "expected digits with the country's code, like +41443331122"
+    try:
+        number = phonenumbers.parse(address.strip(), region)
+    except phonenumbers.NumberParseException as error:
+        raise AddressError(f"{address[:100]!r} is no phone number: {error}; {example}") from None
+    if not phonenumbers.is_possible_number(number):
+        raise AddressError(f"{address[:100]!r} is no phone number of {region} or any country; {example}")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _stripped(address: str, region: str) -> str:
+    stripped = address.strip()
+    if not stripped:
+        raise AddressError("the address is empty")
+    return stripped
+
+
+CHANNELS: Mapping[str, ChannelKind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            ChannelKind("email", "E-mail", "email", normalize_email),
+            ChannelKind("phone", "Phone calls", "number", _phone),
+            ChannelKind("sms", "Text messages to a phone", "number", _phone),
+            ChannelKind("webchat", "Chat on a web site", "webchat", _stripped),
+            ChannelKind("web", "Visits and forms on a web site", "web", _stripped),
+            ChannelKind("letter", "Letters on paper", "letter", _stripped),
+        )
+    }
+)
+
+
+def channel(name: str) -> ChannelKind:
+    """The channel of that name. Raises LookupError, which lists those that there are."""
+    found = CHANNELS.get(name)
+    if found is None:
+        close = difflib.get_close_matches(name, CHANNELS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise LookupError(f"there is no channel {name!r}; {hint}known are {', '.join(CHANNELS)}")
+    return found
+
+
+def normalize(name: str, address: str, region: str) -> str:
+    """An address in its normal form. Raises LookupError for the channel, AddressError for the address."""
+    return channel(name).normalize(address, region)
+
+
+def kin(name: str) -> tuple[str, ...]:
+    """The channels that share addresses with this one, itself first."""
+    space = channel(name).space
+    return (name, *(kind.name for kind in CHANNELS.values() if kind.space == space and kind.name != name))

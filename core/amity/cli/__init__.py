@@ -1,0 +1,6 @@
+"""The ``amity`` command line."""
+
+from .app import App
+from .main import main
+
+__all__ = ["App", "main"]

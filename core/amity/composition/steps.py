@@ -1,0 +1,64 @@
+"""Composing: step by step, each with all its problems told together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+from ..entity import Catalog
+from ..plugin import Plugin
+from ..settings import Settings
+from .declarations import actions, check_renames_used, commands, permissions, subscribers, validators
+from .discovery import check_sections, collect
+from .entities import catalog
+from .hooks import register
+from .order import check_requirements, sort
+from .values import Composition, CompositionError
+from .work import Work
+
+
+def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = ()) -> Composition:
+    """The composition of the core, the plugins enabled in the settings, and those handed in.
+
+    Raises :class:`CompositionError`, which lists all problems.
+    """
+    work = Work(settings, plugins)
+    collect(work)
+    check_sections(work)
+    work.done()
+    check_requirements(work)
+    work.done()
+    sort(work)
+    work.done()
+    manager = register(work)
+    work.done()
+    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), manager.hook)
+    entities = catalog(work, bare)
+    work.done()
+    rights = permissions(work, bare)
+    composed = dataclasses.replace(
+        bare,
+        catalog=entities,
+        actions=MappingProxyType(actions(work, bare, rights, entities)),
+        validators=validators(work, bare, entities),
+        subscribers=subscribers(work, bare),
+        permissions=MappingProxyType(rights),
+        commands=commands(work, bare),
+    )
+    check_renames_used(work, bare, entities)
+    work.done()
+    layers(work, composed)
+    work.done()
+    return composed
+
+
+def layers(work: Work, composition: Composition) -> None:
+    """What layers build on the composition, so that its problems are told now as well."""
+    for info in composition.plugins:
+        if type(info.plugin).hookspecs is not None:
+            try:
+                info.plugin.layer(composition)
+            except CompositionError as error:
+                work.problems.extend(error.problems)

@@ -1,0 +1,292 @@
+"""What plugins give: fields, actions, validators, subscribers, permissions.
+
+Everything here is a plain value. A plugin returns them from its hooks; the core calls what they declare, in
+batches, and tells by plugin and name when one of them fails.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+from .entity import Entity, Record, decode_id
+from .entity.catalog import BatchResolve
+from .entity.expression import Expression
+
+if TYPE_CHECKING:
+    from .access import Principal
+    from .crm import Crm, Session
+
+I = TypeVar("I", bound=BaseModel)  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Context:
+    """What running code of a plugin is handed.
+
+    ``session`` reads and writes as the principal that caused the call; inside a change it takes part in the
+    same transaction. ``settings`` are the plugin's own.
+    """
+
+    crm: Crm
+    session: Session
+    principal: Principal
+    plugin: str
+    settings: Any
+    log: logging.Logger
+
+    @classmethod
+    def of(cls, session: Session, plugin: str) -> Context:
+        """The context of an enabled plugin's code that works in this session."""
+        return cls(
+            crm=session.crm,
+            session=session,
+            principal=session.principal,
+            plugin=plugin,
+            settings=session.crm.composition.plugin(plugin).plugin.settings,
+            log=logging.getLogger(f"amity.plugin.{plugin}"),
+        )
+
+
+# --- fields on other people's entities ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExpressionDeclaration:
+    target: type[Record]
+    name: str
+    expression: Expression
+    description: str
+    deprecated: str | None
+
+
+@dataclass(frozen=True)
+class BatchDeclaration:
+    target: type[Record]
+    name: str
+    output: Any
+    needs: tuple[str, ...]
+    resolve: BatchResolve
+    description: str
+    arguments: Mapping[str, Any]
+    deprecated: str | None
+
+
+FieldDeclaration = ExpressionDeclaration | BatchDeclaration
+
+
+def expression(
+    target: type[Record],
+    name: str,
+    expression: Expression,
+    *,
+    description: str = "",
+    deprecated: str | None = None,
+) -> ExpressionDeclaration:
+    """A field that the database computes: selectable, filterable, sortable, always nullable."""
+    return ExpressionDeclaration(target, name, expression, description, deprecated)
+
+
+def batch(
+    target: type[Record],
+    name: str,
+    output: Any,
+    *,
+    needs: Sequence[str],
+    resolve: BatchResolve,
+    description: str = "",
+    arguments: Mapping[str, Any] | None = None,
+    deprecated: str | None = None,
+) -> BatchDeclaration:
+    """A field that Python computes, called once with all parents of an answer.
+
+    ``output`` is a Python type: a scalar, a ``list[…]``, a dataclass or a pydantic model. ``needs`` names the
+    fields that each parent brings, as a mapping keyed by those names; ``"organization.name"`` arrives as
+    ``parent["organization"]["name"]``. ``arguments`` maps a name to ``(type, default)``. ``resolve(context,
+    parents, arguments)`` returns one result for each parent, in their order; it may put an exception in the
+    place of a result, which fails that one alone.
+    """
+    return BatchDeclaration(
+        target, name, output, tuple(needs), resolve, description, dict(arguments or {}), deprecated
+    )
+
+
+# --- actions -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UserError:
+    """Something that whoever sent the input can mend. ``path`` leads into the input at ``index``."""
+
+    index: int
+    path: tuple[str | int, ...]
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class IdOf:
+    """Marks a field of an action's input as the id of an entity's row.
+
+    ``customer_id: Annotated[UUID, IdOf(Customer)]`` takes ``cus_…`` or a UUID, and refuses ids of other kinds.
+    """
+
+    entity: type[Record]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_before_validator_function(self._decode, handler(source))
+
+    def _decode(self, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str):
+            return value
+        prefix = self.entity.options.prefix
+        # with the catalog's prefixes at hand, the message names the other kind as well
+        kinds = (info.context or {}).get("kinds") or {prefix: self.entity.__name__}
+        return decode_id(prefix, value, kinds)
+
+
+@dataclass(frozen=True)
+class Refs:
+    """Rows of one entity, by id: what an action returns so that any of their fields can be selected."""
+
+    entity: type[Record]
+    ids: Sequence[UUID | None]
+
+
+@dataclass(frozen=True)
+class Action(Generic[I]):
+    """A verb of the CRM: a mutation, a Python call and a CLI command.
+
+    ``input`` is a pydantic model; ``run(context, inputs)`` gets a batch of them inside one transaction and
+    returns a result for each, in their order: the id of a row of ``entity``, or a :class:`UserError` in the
+    place of a result. Any user error rolls the whole batch back, unless the caller asked to skip the invalid.
+    Without ``entity`` the results are values of ``output`` (a pydantic model, JSON in GraphQL).
+    ``permission`` must be declared by a ``permissions`` hook.
+    """
+
+    name: str
+    input: type[I]
+    run: Callable[[Context, Sequence[I]], Awaitable[Sequence[Any]]]
+    permission: str
+    entity: type[Entity] | None = None
+    output: type[BaseModel] | None = None
+    description: str = ""
+    transactional: bool = True
+    """False for long work, like an import, that manages its own transactions."""
+
+
+@dataclass(frozen=True)
+class Permission:
+    """A right that roles can be given: ``"loyalty.award"``. Its first part is the plugin's name."""
+
+    name: str
+    description: str
+
+
+# --- taking part in changes --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """One row that is about to be written, as a validator sees it.
+
+    ``before`` is None for a new row, ``after`` None for a deletion; both hold the columns that the validator
+    named in ``needs``. ``changed`` names the columns that the change sets.
+    """
+
+    index: int
+    id: UUID
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    changed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A validator's refusal of the row at ``index``: the field, and why."""
+
+    index: int
+    field: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Refuses rows, never alters them. ``check`` is called once for all rows of a change."""
+
+    entity: type[Entity]
+    needs: Sequence[str]
+    check: Callable[[Context, Sequence[Proposed]], Awaitable[Sequence[Problem]]]
+    name: str = ""
+    timeout: float = 10.0
+    """Seconds that one batch may take."""
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """An entry of the event log. ``position`` is None until the batch has been given its place."""
+
+    position: int | None
+    number: int
+    type: str
+    entity_type: str
+    entity_id: UUID
+    actor: str
+    change_id: UUID
+    origin: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    occurred_at: datetime
+
+    @property
+    def changed_fields(self) -> frozenset[str]:
+        return frozenset(self.before or ()) | frozenset(self.after or ())
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """Code that events are handed to, in their order, in batches.
+
+    ``events`` are types, or patterns like ``"customer.*"``. In the transaction, an exception rolls the change
+    back. After commit, delivery is at least once: ``name`` keys a cursor in the log, which moves on when
+    ``run`` returns. ``own_changes=False`` leaves out events that this plugin caused itself.
+    """
+
+    name: str
+    events: Sequence[str]
+    run: Callable[[Context, Sequence[LogEvent]], Awaitable[None]]
+    when: Literal["in_transaction", "after_commit"] = "after_commit"
+    since: Literal["now", "beginning"] = "now"
+    own_changes: bool = False
+    timeout: float = 60.0
+    """Seconds that one batch may take."""
+
+
+@dataclass(frozen=True)
+class Owned(Generic[I]):
+    """A declaration with the plugin that it came from."""
+
+    plugin: str
+    value: I
+
+
+@dataclass(frozen=True)
+class ChangeResult:
+    """What a batch of writes did, by position of the input."""
+
+    ids: Sequence[UUID | None]
+    errors: Sequence[UserError] = ()
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    restored: int = 0
+    values: Sequence[Any] = field(default=())
+    """Results of an action that returns values rather than rows."""

@@ -1,0 +1,209 @@
+"""``Crm``: the composed application, and ``Session``: the door through which everybody reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from . import change, migration
+from . import settings as configuration
+from .access import Policy, Principal, SystemPolicy
+from .change import Resolution, Unit, Update
+from .composition import Composition, compose
+from .contracts import ChangeResult
+from .database import Database, connect
+from .entity import Catalog, EntityType, Record
+from .events import EventLog
+from .plugin import Plugin
+from .query import Answer, Statement, read
+from .query.find import Find
+from .query.run import Formatter, compile_for, plain
+from .settings import Settings
+from .tree import Root
+
+
+class Crm:
+    """Plugins and a database, composed into one CRM.
+
+    ``Crm(settings)`` composes, without touching the database; ``async with crm:`` connects. Everybody reads
+    and writes through :meth:`acting_as`::
+
+        crm = Crm({"database_url": "sqlite:///company.sqlite3", "plugins": ["csv"]})
+        await crm.migrate()
+        async with crm:
+            session = crm.acting_as(SYSTEM)
+            await session.create(Customer, [{"kind": "person", "name": "Ann Lee"}])
+
+    Raises :class:`~amity.CompositionError` and :class:`~amity.SettingsError`, which list what is wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | Mapping[str, Any] | None = None,
+        plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = (),
+        policy: Policy | None = None,
+    ) -> None:
+        if not isinstance(settings, Settings):
+            settings = configuration.from_mapping(settings or {})
+        self.settings = settings
+        self.composition: Composition = compose(settings, plugins)
+        self.policy: Policy = policy or SystemPolicy()
+        self.database: Database = connect(
+            settings.database_url,
+            pool_size=settings.pool_size,
+            statement_timeout=settings.statement_timeout,
+        )
+        self.events = EventLog(self)
+        self._lifespans = AsyncExitStack()
+
+    @classmethod
+    def from_file(cls, path: Path | None = None, **overrides: Any) -> Self:
+        """The CRM that ``amity.toml`` and the environment describe."""
+        return cls(configuration.load(path, overrides))
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every entity of every enabled plugin."""
+        return self.composition.catalog
+
+    async def open(self, *, dispatch: bool = True) -> None:
+        """Connects, and starts what plugins run. ``dispatch=False`` leaves subscribers to another process.
+
+        Raises :class:`~amity.database.ConnectionFailed`, and :class:`~amity.MigrationsPending` when the
+        database is behind.
+        """
+        await self.database.open()
+        try:
+            await self._check_migrated()
+            await self.events.open(dispatch=dispatch)
+            self._lifespans.push_async_callback(self.events.close)
+            for info in self.composition.plugins:
+                lifespan = info.plugin.lifespan(self)
+                if lifespan is not None:
+                    await self._lifespans.enter_async_context(lifespan)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends what :meth:`open` began: units of work under way are finished first."""
+        try:
+            await self._lifespans.aclose()
+        finally:
+            await self.database.close()
+
+    async def _check_migrated(self) -> None:
+        missing = await migration.pending(self.composition, self.database)
+        if missing:
+            raise migration.MigrationsPending(missing)
+        await migration.refresh_manifest(self.database, self.composition)
+
+    async def migrate(self, progress: Callable[[migration.Progress], object] | None = None) -> list[str]:
+        """Brings the database up to date; the names of the migrations that were applied.
+
+        Raises :class:`~amity.migration.MigrationError`.
+        """
+        return await migration.migrate(self.composition, self.settings.database_url, progress)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def acting_as(self, principal: Principal, *, origin: str | None = None) -> Session:
+        """The door for a principal. ``origin`` is noted in the events of what it changes."""
+        return Session(self, principal, origin)
+
+
+class Session:
+    """Reads and writes as one principal. Cheap to make; keeps no state but its unit of work, if it has one.
+
+    Entities are named by class or name. Rows go in with column names as keys; ids are UUIDs or texts like
+    ``cus_0190…``.
+    """
+
+    def __init__(
+        self, crm: Crm, principal: Principal, origin: str | None = None, unit: Unit | None = None
+    ) -> None:
+        self.crm = crm
+        self.principal = principal
+        self.origin = origin
+        self.unit = unit
+
+    # --- reads ----------------------------------------------------------------------------------------------
+
+    def find(self, entity: type[Record] | str) -> Find:
+        """A query of an entity, to be narrowed, ordered and run."""
+        return Find(self, self.crm.catalog.of(entity))
+
+    async def read(self, roots: Mapping[str, Root], format_batch: Formatter = plain) -> Answer:
+        """Answers a query tree: all roots by one statement, from one snapshot."""
+        return await read(self, roots, format_batch)
+
+    def compile(self, roots: Mapping[str, Root]) -> Statement:
+        """The statement that :meth:`read` would run."""
+        return compile_for(self, roots)
+
+    async def resolve(self, addresses: Sequence[tuple[str, str]]) -> list[Resolution]:
+        """Which customer each (channel, address) belongs to; one statement for all."""
+        return await change.resolve(self, addresses)
+
+    # --- writes ---------------------------------------------------------------------------------------------
+
+    async def create(
+        self, entity: type[Record] | str, rows: Sequence[Mapping[str, Any]], *, on_error: str = "reject_all"
+    ) -> ChangeResult:
+        """Creates rows. With a user error nothing is written, unless ``on_error="skip_invalid"``."""
+        return await change.create(self, self._entity(entity), rows, on_error=on_error)
+
+    async def update(
+        self, entity: type[Record] | str, updates: Sequence[Update], *, on_error: str = "reject_all"
+    ) -> ChangeResult:
+        """Changes the named columns of rows."""
+        return await change.update(self, self._entity(entity), updates, on_error=on_error)
+
+    async def upsert(
+        self,
+        entity: type[Record] | str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        on: Sequence[str],
+        on_error: str = "reject_all",
+    ) -> ChangeResult:
+        """Updates the rows that the key ``on`` finds, creates the others; ``("external_id",)`` is a key."""
+        return await change.upsert(self, self._entity(entity), rows, on=on, on_error=on_error)
+
+    async def delete(
+        self, entity: type[Record] | str, ids: Sequence[UUID | str], *, on_error: str = "reject_all"
+    ) -> ChangeResult:
+        """Deletes rows and what belongs to them, so that they can be restored."""
+        return await change.delete(self, self._entity(entity), ids, on_error=on_error)
+
+    async def restore(
+        self, entity: type[Record] | str, ids: Sequence[UUID | str], *, on_error: str = "reject_all"
+    ) -> ChangeResult:
+        """Brings rows back, with what was deleted with them."""
+        return await change.restore(self, self._entity(entity), ids, on_error=on_error)
+
+    async def run(
+        self, action: str, inputs: Sequence[Mapping[str, Any]], *, on_error: str = "reject_all"
+    ) -> ChangeResult:
+        """Runs an action of the core or a plugin on a batch of inputs."""
+        return await change.run(self, action, inputs, on_error=on_error)
+
+    def _entity(self, entity: type[Record] | str) -> EntityType:
+        return self.crm.catalog.of(entity)
+
+
+__all__ = ["Crm", "Session"]

@@ -1,0 +1,182 @@
+"""PostgreSQL, through asyncpg."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import asyncpg
+
+from .base import (
+    ConnectionFailed,
+    Database,
+    DatabaseError,
+    Dialect,
+    EvaluationError,
+    ForeignKeyViolation,
+    Row,
+    Transaction,
+    UniqueViolation,
+)
+
+MINIMUM = 150000
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class PostgreSQL(Database):
+    """A pool of connections. A schema other than ``public`` is named by ``?options=-csearch_path%3Dname``."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str, pool_size: int = 10, statement_timeout: float = 30.0) -> None:
+        super().__init__(url)
+        self._size = pool_size
+        self._timeout = statement_timeout
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        try:
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=1,
+                max_size=self._size,
+                server_settings={
+                    "application_name": "amity",
+                    "statement_timeout": str(int(self._timeout * 1000)),
+                    "timezone": "UTC",
+                    "extra_float_digits": "1",
+                },
+            )
+        except (OSError, asyncpg.PostgresError, ValueError) as error:
+            where = self.url.split("@")[-1]
+            raise ConnectionFailed(
+                f"PostgreSQL at {where} can't be reached: {error}; is it running, and is the URL right?"
+            ) from error
+
+    async def _disconnect(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    @property
+    def pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        if self._pool is None:
+            raise DatabaseError("the database is not open; use `async with crm:`")
+        return self._pool
+
+    async def read(self, sql: str, parameters: Sequence[Any] = (), timeout: float | None = None) -> list[Row]:
+        try:
+            async with self.pool.acquire() as connection:
+                self.ran(sql)
+                return cast(list[Row], await connection.fetch(sql, *parameters, timeout=timeout))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error, self._timeout) from error
+
+    async def stream(
+        self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
+    ) -> AsyncIterator[list[Row]]:
+        try:
+            async with self.pool.acquire() as connection, connection.transaction(readonly=True):
+                self.ran(sql)
+                cursor = await connection.cursor(sql, *parameters)
+                while rows := await cursor.fetch(batch):
+                    yield cast(list[Row], rows)
+        except (asyncpg.PostgresError, OSError) as error:
+            raise translate(error, self._timeout) from error
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Transaction]:
+        try:
+            connection = await self.pool.acquire()
+        except _FAILURES as error:
+            raise translate(error, self._timeout) from error
+        try:
+            transaction = connection.transaction()
+            try:
+                await transaction.start()
+                # a generic plan does not know how many rows a batch brings, and reads whole indexes for each
+                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            except _FAILURES as error:
+                raise translate(error, self._timeout) from error
+            try:
+                yield PostgreSQLTransaction(self, connection)
+            except BaseException:
+                # what the work raises is its own, even an OSError, and says more than a connection that was lost
+                with suppress(*_FAILURES):
+                    await transaction.rollback()
+                raise
+            try:
+                await transaction.commit()
+            except _FAILURES as error:
+                raise translate(error, self._timeout) from error
+        finally:
+            await self.pool.release(connection)
+
+    async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:
+        rows = await self.read(f"EXPLAIN {sql}", parameters)
+        return "\n".join(row[0] for row in rows)
+
+    async def checks(self) -> list[tuple[bool, str]]:
+        number, version, encoding, extension, may = (
+            await self.read(
+                "select current_setting('server_version_num')::int, current_setting('server_version'),"
+                " current_setting('server_encoding'),"
+                " exists(select 1 from pg_available_extensions where name = 'pg_trgm'),"
+                " has_schema_privilege(current_schema(), 'CREATE')"
+            )
+        )[0]
+        return [
+            (number >= MINIMUM, f"PostgreSQL {version}, 15 or later is needed"),
+            (encoding == "UTF8", f"the encoding is {encoding}, UTF8 is needed"),
+            (may, "the role may create tables in its schema"),
+            (extension, "the extension pg_trgm is available"),
+        ]
+
+
+class PostgreSQLTransaction:
+    """A transaction on one connection of the pool."""
+
+    dialect: Dialect = "postgresql"
+
+    def __init__(self, database: PostgreSQL, connection: Any) -> None:
+        self._database = database
+        self.connection = connection
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        self._database.ran(sql)
+        try:
+            return cast(list[Row], await self.connection.fetch(sql, *parameters))
+        except _FAILURES as error:
+            raise translate(error) from error
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        self._database.ran(sql)
+        try:
+            status = await self.connection.execute(sql, *parameters)
+        except _FAILURES as error:
+            raise translate(error) from error
+        last = status.rsplit(" ", 1)[-1]
+        return int(last) if last.isdigit() else 0
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._database.ran(sql)
+        try:
+            await self.connection.executemany(sql, rows)
+        except _FAILURES as error:
+            raise translate(error) from error
+
+
+def translate(error: BaseException, timeout: float = 0) -> DatabaseError:
+    """A driver's error as one of ours."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return UniqueViolation(f"{error.detail or error}", error.constraint_name)
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
+        return ForeignKeyViolation(f"{error.detail or error}")
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return DatabaseError(f"the statement was stopped after {timeout:g} seconds")
+    if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+        return DatabaseError(f"{error}; the database is behind: run `amity migrate`")
+    if isinstance(error, asyncpg.DataError):
+        return EvaluationError(str(error))
+    return DatabaseError(str(error))

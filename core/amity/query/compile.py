@@ -1,0 +1,617 @@
+"""The compiler: roots of a query tree → one SQL statement that builds the JSON of all answers.
+
+A page of rows becomes two table expressions: ``r`` holds the rows, with every column that its selection
+needs, also those behind to-one relations (left joins); ``j`` turns them into JSON, grouped by the parent they
+belong to. A nested page hangs on the rows of its parent: its ``r`` reads the parent's, and the parent's ``j``
+joins its ``j``. The chain is flat however deep the query is. ``totalCount`` adds a third, ``n``.
+
+Every table enters a statement through :meth:`Conditions.visible`, which adds what access demands of its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from ..access import Policy, Principal
+from ..database import Dialect as DialectName
+from ..entity import Catalog, EntityType, Kind
+from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression
+from ..entity.expression import Field as Path
+from ..tree import (
+    AnyLinked,
+    Batched,
+    Computed,
+    Connected,
+    Connection,
+    Constant,
+    Cursor,
+    Edges,
+    Field,
+    Linked,
+    Many,
+    Money,
+    Nodes,
+    One,
+    Page,
+    PageInfo,
+    Part,
+    Root,
+    Scalar,
+    Selection,
+    TotalCount,
+)
+from . import cursor as cursors
+from .dialect import DIALECTS, Dialect, identifier, literal
+from .errors import QueryError
+from .orders import Key, Orders
+from .rows import PageShape, PageSql, Parent, Rows
+from .statement import BatchPlan, ComputedUse, Statement, Step
+
+
+def compile_roots(
+    catalog: Catalog,
+    policy: Policy,
+    principal: Principal,
+    dialect: DialectName,
+    roots: Mapping[str, Root],
+    *,
+    without_expressions: bool = False,
+) -> Statement:
+    """Roots by the key of their answer → the statement. Raises :class:`QueryError`.
+
+    ``without_expressions`` answers plugins' expression fields with null, for when one of them broke the
+    statement.
+    """
+    compiler = _Compiler(catalog, policy, principal, DIALECTS[dialect], without_expressions)
+    return compiler.compile(roots)
+
+
+class _Compiler(Orders):
+    """Pages, rows and objects."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        policy: Policy,
+        principal: Principal,
+        dialect: Dialect,
+        without_expressions: bool,
+    ) -> None:
+        super().__init__(catalog, policy, principal, dialect)
+        self.without_expressions = without_expressions
+        self.ctes: list[str] = []
+        self.batches: list[BatchPlan] = []
+        self.computed: list[ComputedUse] = []
+        self.root = ""
+        self.path: list[Step] = []
+
+    def compile(self, roots: Mapping[str, Root]) -> Statement:
+        answers: list[str] = []
+        for key, root in roots.items():
+            self.root = key
+            self.path = []
+            answers.append(f"({self._root(root)}) as {identifier(f'a{len(answers)}')}")
+        head = "with " + ",\n".join(cte for cte in self.ctes if cte) + "\n" if any(self.ctes) else ""
+        return Statement(
+            f"{head}select {', '.join(answers)}",
+            tuple(self.parameters),
+            tuple(roots),
+            tuple(self.batches),
+            tuple(self.computed),
+        )
+
+    def slot(self) -> int:
+        """A place in the chain of table expressions, to be filled once its text is known."""
+        self.ctes.append("")
+        return len(self.ctes) - 1
+
+    @contextmanager
+    def at(self, *steps: Step) -> Iterator[None]:
+        """Remembers where in the answer we are, for the errors of plugins' fields."""
+        self.path.extend(steps)
+        yield
+        del self.path[len(self.path) - len(steps) :]
+
+    # --- roots ----------------------------------------------------------------------------------------------
+
+    def _root(self, root: Root) -> str:
+        entity = self.catalog[root.entity]
+        if isinstance(root, One):
+            return self._one(entity, root)
+        if isinstance(root, Many):
+            return self._many(entity, root)
+        page = self._page(entity, root.page, None)
+        tables = "".join(page.joins)
+        return f"select {page.value} from (select 1 as one) o{tables}"
+
+    def _one(self, entity: EntityType, root: One) -> str:
+        rows = Rows(self.slot(), entity, self.alias(), distinct=True)
+        value = self._object(rows, entity, rows.base, root.fields)
+        predicates = [
+            f'{rows.base}."id" = {self.bind(root.id, Kind.ID)}',
+            *self.visible(entity, rows.base),
+        ]
+        source = f"from {identifier(entity.table)} {rows.base}"
+        self._fill(rows, source, f" where {' and '.join(predicates)}", "")
+        return f"select {value} from {rows.name} r{''.join(rows.json_joins)}"
+
+    def _many(self, entity: EntityType, root: Many) -> str:
+        rows = Rows(self.slot(), entity, self.alias(), distinct=False)
+        with self.at("[]"):
+            value = self._object(rows, entity, rows.base, root.fields)
+        present = rows.output(f'{rows.base}."id"')
+        ids = self.alias("p")
+        join = [f'{rows.base}."id" = {ids}.id', *self.visible(entity, rows.base)]
+        bound = self.bind(list(root.ids), Kind.ID, many=True)
+        source = (
+            f"from {self.dialect.ids(bound, ids)} "
+            f"left join {identifier(entity.table)} {rows.base} on {' and '.join(join)}"
+        )
+        self._fill(rows, source, "", f"{ids}.rn as rn, ")
+        slot = self.slot()
+        item = f"case when {present} is not null then {value} else {self._null()} end"
+        self.ctes[slot] = (
+            f"j{slot} as materialized (select {item} as o, r.rn as rn "
+            f"from {rows.name} r{''.join(rows.json_joins)} order by r.rn)"
+        )
+        return f"select coalesce({self.dialect.array('q.o', 'q.rn', None)}, {self._empty()}) from j{slot} q"
+
+    def _null(self) -> str:
+        return "json('null')" if self.dialect.name == "sqlite" else "'null'::json"
+
+    def _empty(self) -> str:
+        return self.dialect.empty_array
+
+    def _fill(self, rows: Rows, source: str, where: str, head: str) -> None:
+        """Writes ``r``, now that all its outputs and joins are known."""
+        outputs = ", ".join(f"{expression} as {name}" for expression, name in rows.outputs.items())
+        columns = (head + outputs).rstrip(", ") or "1 as one"
+        joins = "".join(rows.joins)
+        self.ctes[rows.slot] = f"{rows.name} as materialized (select {columns} {source}{joins}{where})"
+
+    # --- pages ----------------------------------------------------------------------------------------------
+
+    def _page(self, entity: EntityType, page: Page, parent: Parent | None) -> PageSql:
+        """A page of rows: its table expressions, and its JSON as seen from where it is joined."""
+        keys = self.keys(entity, page.order)
+        backward = page.last is not None
+        limit = page.last if backward else page.first
+        assembled: list[tuple[str, Callable[[str], str]]] = []
+        rows = Rows(self.slot(), entity, self.alias(), distinct=parent is None or parent.distinct)
+        rows.limit = limit
+        rows.counted = any(_looks_ahead(part) for part in page.parts)
+        shape = PageShape(rows, keys, page, cursors.digest(entity, [key.order for key in keys[:-1]]))
+        counts: list[str] = []
+        for part in page.parts:
+            match part:
+                case Nodes(key, fields):
+                    assembled.append((key, self._nodes(shape, key, fields)))
+                case Edges(key, _):
+                    assembled.append((key, self._edges(shape, part)))
+                case PageInfo(key, _):
+                    assembled.append((key, self._page_info(shape, part)))
+                case TotalCount(key):
+                    counts.append(key)
+                    assembled.append((key, lambda _: ""))
+                case Constant(key, value):
+                    assembled.append((key, lambda _, value=value: f"{literal(value)}"))  # type: ignore[misc]
+        joins: list[str] = []
+        name = ""
+        if shape.aggregates:
+            name = self._write_page(shape, parent, backward)
+            joins.append(self._joined(name, parent))
+        total = ""
+        if counts:
+            total = self._count(entity, page, parent)
+            joins.append(self._joined(total, parent))
+        pairs = []
+        for key, build in assembled:
+            text = f"cast(coalesce({total}.c, 0) as text)" if key in counts else build(name)
+            pairs.append((key, text))
+        return PageSql(self.dialect.object(pairs), tuple(joins))
+
+    def _joined(self, name: str, parent: Parent | None) -> str:
+        on = f"{name}.pid = {parent.seen}" if parent else "1 = 1"
+        return f" left join {name} on {on}"
+
+    def _nodes(self, shape: PageShape, key: str, fields: Selection) -> Callable[[str], str]:
+        with self.at(key, "[]"):
+            value = self._object(shape.rows, shape.rows.entity, shape.rows.base, fields)
+        return self._list(shape, value)
+
+    def _edges(self, shape: PageShape, edges: Edges) -> Callable[[str], str]:
+        pairs: list[tuple[str, str]] = []
+        with self.at(edges.key, "[]"):
+            for part in edges.parts:
+                if isinstance(part, Cursor):
+                    pairs.append((part.key, self._cursor(shape)))
+                elif isinstance(part, Constant):
+                    pairs.append((part.key, literal(part.value)))
+                else:
+                    with self.at(part.key):
+                        value = self._object(shape.rows, shape.rows.entity, shape.rows.base, part.fields)
+                    pairs.append((part.key, value))
+        return self._list(shape, self.dialect.object(pairs))
+
+    def _list(self, shape: PageShape, value: str) -> Callable[[str], str]:
+        column = shape.item(value)
+        order = "q.rn desc" if shape.page.last is not None else "q.rn"
+        array = self.dialect.array(f"q.{column}", order, shape.shown())
+        name = shape.aggregate(array)
+        return lambda j: f"coalesce({self.dialect.nested(f'{j}.{name}')}, {self._empty()})"
+
+    def _cursor(self, shape: PageShape) -> str:
+        values = []
+        for key in shape.keys:
+            sql = self.key_sql(shape.rows.entity, shape.rows.base, key)
+            if key.order.path or key.order.field in shape.rows.entity.expressions:
+                values.append((key.kind, shape.rows.output(sql)))
+            else:
+                values.append((key.kind, shape.rows.output(self._recorded(shape.rows, sql))))
+        return self.dialect.cursor(shape.digest, values)
+
+    def _recorded(self, rows: Rows, sql: str) -> str:
+        """Notes that a plain column of the base table is used outside of its page."""
+        alias, _, name = sql.partition(".")
+        return rows.column(alias, name.strip('"'))
+
+    def _page_info(self, shape: PageShape, info: PageInfo) -> Callable[[str], str]:
+        page = shape.page
+        backward = page.last is not None
+        values: dict[str, Callable[[str], str]] = {}
+        for _, name in info.parts:
+            if name in ("hasNextPage", "hasPreviousPage"):
+                if (name == "hasPreviousPage") is backward:
+                    values[name] = self._has_more(shape)
+                else:
+                    known = page.before is not None if name == "hasNextPage" else page.after is not None
+                    values[name] = lambda _, known=known: self.dialect.boolean(  # type: ignore[misc]
+                        "1 = 1" if known else "1 = 0"
+                    )
+            elif name in ("startCursor", "endCursor"):
+                values[name] = self._boundary(shape, first=(name == "startCursor") is not backward)
+            elif name == "__typename":
+                values[name] = lambda _: literal("PageInfo")
+            else:
+                raise QueryError(f"PageInfo has no {name!r}")
+
+        def assemble(j: str) -> str:
+            return self.dialect.object([(key, values[name](j)) for key, name in info.parts])
+
+        return assemble
+
+    def _has_more(self, shape: PageShape) -> Callable[[str], str]:
+        limit = shape.rows.limit
+        if limit is None:
+            name = shape.aggregate("0")
+            return lambda j: self.dialect.boolean(f"{j}.{name} = 1")
+        name = shape.aggregate("max(q.cnt)")
+        return lambda j: self.dialect.boolean(f"coalesce({j}.{name}, 0) > {limit}")
+
+    def _boundary(self, shape: PageShape, first: bool) -> Callable[[str], str]:
+        column = shape.item(self._cursor(shape))
+        if first:
+            at = "q.rn = 1"
+        else:
+            limit = shape.rows.limit
+            at = (
+                "q.rn = q.cnt"
+                if limit is None
+                else f"q.rn = case when q.cnt > {limit} then {limit} else q.cnt end"
+            )
+        shown = shape.shown()
+        condition = f"{at} and {shown}" if shown else at
+        name = shape.aggregate(f"max(q.{column}) filter (where {condition})")
+        return lambda j: f"{j}.{name}"
+
+    def _write_page(self, shape: PageShape, parent: Parent | None, backward: bool) -> str:
+        """``r`` and ``j`` of a page; the name of ``j``."""
+        rows, entity = shape.rows, shape.rows.entity
+        fetched = None if rows.limit is None else rows.limit + (1 if rows.counted else 0)
+        inner = self.alias("b")
+        predicates = [*self.visible(entity, inner), *self._filters(entity, inner, shape)]
+        order = self.order_by(entity, inner, shape.keys, backward)
+        outer_order = self.order_by(entity, rows.base, shape.keys, backward)
+        for key in shape.keys:
+            self._used_by_key(rows, key)
+        limit = f" limit {fetched}" if fetched is not None else ""
+        partition = ""
+        head = ""
+        if parent is None:
+            columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
+            where = f" where {' and '.join(predicates)}" if predicates else ""
+            source = (
+                f"from (select {columns} from {identifier(entity.table)} {inner}{where} "
+                f"order by {order}{limit}) {rows.base}"
+            )
+            after = ""
+        else:
+            head = "p.id as pid, "
+            partition = "partition by p.id "
+            joined = parent.predicates(inner)
+            source, after = self._of_parent(rows, parent, inner, [*joined, *predicates], order, limit)
+        head += f"row_number() over ({partition}order by {outer_order}) as rn, "
+        if rows.counted:
+            head += f"count(*) over ({partition.strip()}) as cnt, "
+        self._fill(rows, source, after, head)
+        slot = self.slot()
+        pid = "r.pid as pid, " if parent else ""
+        counted = ", r.cnt as cnt" if rows.counted else ""
+        items = "".join(f", {value} as {name}" for value, name in shape.items.items())
+        sort = f"{'r.pid, ' if parent else ''}r.rn{' desc' if backward else ''}"
+        self.ctes.append(
+            f"q{slot} as materialized (select {pid}r.rn as rn{counted}{items} "
+            f"from {rows.name} r{''.join(rows.json_joins)} order by {sort})"
+        )
+        aggregates = ", ".join(f"{value} as {name}" for value, name in shape.aggregates.items())
+        grouped = " group by q.pid" if parent else ""
+        self.ctes.append(
+            f"j{slot} as materialized (select {'q.pid as pid, ' if parent else ''}{aggregates} "
+            f"from q{slot} q{grouped})"
+        )
+        return f"j{slot}"
+
+    def _used_by_key(self, rows: Rows, key: Key) -> None:
+        """Columns of the base table that an order key reads, also inside of expressions."""
+        entity = rows.entity
+        first = key.order.path[0] if key.order.path else key.order.field
+        if key.order.path:
+            rows.used[entity.to_one[first].column.name] = None
+        elif first in entity.expressions:
+            self._used_by_expression(rows, entity.expressions[first].expression)
+        elif first in entity.money:
+            rows.used[entity.money[first].amount] = None
+        else:
+            rows.used[first] = None
+
+    def _used_by_expression(self, rows: Rows, expression: Expression) -> None:
+        entity = rows.entity
+        rows.used["id"] = None
+        match expression:
+            case Path(path) | Aggregate(path=path):
+                first = path.split(".")[0]
+                if first in entity.to_one:
+                    rows.used[entity.to_one[first].column.name] = None
+                elif first in entity.columns:
+                    rows.used[first] = None
+                elif first in entity.expressions:
+                    self._used_by_expression(rows, entity.expressions[first].expression)
+            case Arithmetic(_, left, right):
+                self._used_by_expression(rows, left)
+                self._used_by_expression(rows, right)
+            case Coalesced(items):
+                for item in items:
+                    self._used_by_expression(rows, item)
+
+    def _filters(self, entity: EntityType, alias: str, shape: PageShape) -> list[str]:
+        page = shape.page
+        found = []
+        if page.where is not None:
+            found.append(self.condition(entity, alias, page.where))
+        kinds = [key.kind for key in shape.keys]
+        for cursor, backward in ((page.after, False), (page.before, True)):
+            if cursor is not None:
+                values = cursors.decode(cursor, shape.digest, kinds)
+                found.append(self.beyond(entity, alias, shape.keys, values, backward))
+        return found
+
+    def _of_parent(
+        self,
+        rows: Rows,
+        parent: Parent,
+        inner: str,
+        predicates: list[str],
+        order: str,
+        limit: str,
+    ) -> tuple[str, str]:
+        """Rows for each parent: at most ``limit`` each, found through the index of the relation."""
+        table = identifier(rows.entity.table)
+        where = " and ".join(predicates)
+        if self.dialect.name == "postgresql":
+            columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
+            ordered = f" order by {order}{limit}" if limit else ""
+            return (
+                f"from {parent.ids} p cross join lateral "
+                f"(select {columns} from {table} {inner} where {where}{ordered}) {rows.base}"
+            ), ""
+        chosen = f"select {inner}.rowid from {table} {inner} where {where} order by {order}{limit}"
+        return (
+            f"from {parent.ids} p cross join {table} {rows.base}",
+            f" where {rows.base}.rowid in ({chosen})",
+        )
+
+    def _count(self, entity: EntityType, page: Page, parent: Parent | None) -> str:
+        """``n``: how many rows there are, whatever the page."""
+        slot = self.slot()
+        alias = self.alias("b")
+        predicates = self.visible(entity, alias)
+        if page.where is not None:
+            predicates.append(self.condition(entity, alias, page.where))
+        if parent is None:
+            where = f" where {' and '.join(predicates)}" if predicates else ""
+            body = f"select count(*) as c from {identifier(entity.table)} {alias}{where}"
+        else:
+            join = " and ".join([*parent.predicates(alias), *predicates])
+            body = (
+                f"select p.id as pid, count(*) as c from {parent.ids} p "
+                f"join {identifier(entity.table)} {alias} on {join} group by p.id"
+            )
+        self.ctes[slot] = f"n{slot} as materialized ({body})"
+        return f"n{slot}"
+
+    # --- objects --------------------------------------------------------------------------------------------
+
+    def _object(self, rows: Rows, entity: EntityType, alias: str, fields: Selection) -> str:
+        """The JSON object of a row, as seen from outside of ``r``."""
+        pairs: list[tuple[str, str]] = []
+        hidden: list[tuple[str, str]] = []
+        for item in fields:
+            if isinstance(item, Batched):
+                pairs.append((item.key, "null"))
+                hidden.append(self._batched(rows, entity, alias, item))
+            else:
+                pairs.append((item.key, self._field(rows, entity, alias, item)))
+        return self.dialect.object([*pairs, *hidden])
+
+    def _field(self, rows: Rows, entity: EntityType, alias: str, item: Field) -> str:
+        match item:
+            case Scalar(_, name):
+                return self._scalar(rows, entity, alias, name)
+            case Constant(_, value):
+                return f"{literal(value)}"
+            case Money(_, name, parts):
+                return self._money(rows, entity, alias, name, parts)
+            case Computed(key, name):
+                return self._computed(rows, entity, alias, key, name)
+            case Linked(key, name, fields):
+                with self.at(key):
+                    return self._linked(rows, entity, alias, name, fields)
+            case AnyLinked(key, name, choices):
+                with self.at(key):
+                    return self._any_linked(rows, entity, alias, name, choices)
+            case Connected(key, name, page):
+                with self.at(key):
+                    return self._connected(rows, entity, alias, name, page)
+        raise TypeError(f"{item!r} is no field")
+
+    def _scalar(self, rows: Rows, entity: EntityType, alias: str, name: str) -> str:
+        column = entity.columns.get(name)
+        if column is None:
+            raise QueryError(f"{entity.name} has no column {name!r}")
+        value = rows.output(rows.column(alias, name))
+        if column.kind is Kind.ID:
+            prefix = entity.prefix if name == "id" else self._prefix_of(column.references)
+            return self.dialect.id(prefix, value) if prefix else self.dialect.out(Kind.ID, value)
+        if column.choices:
+            return f"upper({value})"
+        return self.dialect.out(column.kind, value)
+
+    def _prefix_of(self, references: str | None) -> str | None:
+        return self.catalog[references].prefix if references else None
+
+    def _money(
+        self,
+        rows: Rows,
+        entity: EntityType,
+        alias: str,
+        name: str,
+        parts: Sequence[tuple[str, str]],
+    ) -> str:
+        money = entity.money[name]
+        amount = rows.output(rows.column(alias, money.amount))
+        currency = rows.output(rows.column(alias, money.currency))
+        values = {
+            "amount": self.dialect.out(Kind.BIGINT, amount),
+            "currency": currency,
+            "__typename": literal("Money"),
+        }
+        built = self.dialect.object([(key, values[part]) for key, part in parts])
+        return f"case when {amount} is not null and {currency} is not null then {built} end"
+
+    def _computed(self, rows: Rows, entity: EntityType, alias: str, key: str, name: str) -> str:
+        declared = entity.expressions[name]
+        self.computed.append(ComputedUse(self.root, (*self.path,), key, declared.plugin))
+        if self.without_expressions:
+            return "null"
+        if alias == rows.base:
+            self._used_by_expression(rows, declared.expression)
+        value = rows.output(self.expression(declared.expression, entity, alias))
+        return self.dialect.out(declared.kind, value)
+
+    def _linked(self, rows: Rows, entity: EntityType, alias: str, name: str, fields: Selection) -> str:
+        other = self.alias("t")
+        if name in entity.to_one:
+            link = entity.to_one[name]
+            target = self.catalog[link.target]
+            on = [f'{other}."id" = {rows.column(alias, link.column.name)}']
+        else:
+            many = entity.to_many[name]
+            target = self.catalog[many.target]
+            on = [f"{other}.{identifier(many.column)} = {rows.column(alias, 'id')}"]
+        return self._joined_object(rows, target, other, on, fields)
+
+    def _joined_object(self, rows: Rows, target: EntityType, other: str, on: list[str], fields: Selection) -> str:
+        on += self.visible(target, other)
+        rows.joins.append(f" left join {identifier(target.table)} {other} on {' and '.join(on)}")
+        present = rows.output(f'{other}."id"')
+        return f"case when {present} is not null then {self._object(rows, target, other, fields)} end"
+
+    def _any_linked(
+        self, rows: Rows, entity: EntityType, alias: str, name: str, choices: Mapping[str, Selection]
+    ) -> str:
+        reference = entity.generic[name]
+        objects = []
+        for target_name, fields in choices.items():
+            target = self.catalog[target_name]
+            other = self.alias("t")
+            on = [
+                f'{other}."id" = {rows.column(alias, reference.id_column)}',
+                f"{rows.column(alias, reference.type_column)} = {literal(target_name)}",
+            ]
+            objects.append(self._joined_object(rows, target, other, on, fields))
+        if not objects:
+            return "null"
+        return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]
+
+    def _connected(self, rows: Rows, entity: EntityType, alias: str, name: str, page: Page) -> str:
+        many = entity.to_many[name]
+        target = self.catalog[many.target]
+        seen = rows.output(rows.column(alias, "id"))
+        column = seen.removeprefix("r.")
+        distinct = rows.distinct and alias == rows.base
+        shown = f" and r.rn <= {rows.limit}" if rows.counted and rows.limit is not None else ""
+        constant = f" = {literal(many.constant[1])}" if many.constant else ""
+        parent = Parent(
+            ids=(
+                f"(select {'' if distinct else 'distinct '}r.{column} as id from {rows.name} r "
+                f"where r.{column} is not null{shown})"
+            ),
+            seen=seen,
+            column=many.column,
+            constant=f"{identifier(many.constant[0])}{constant}" if many.constant else None,
+            distinct=distinct,
+        )
+        sql = self._page(target, page, parent)
+        rows.json_joins.extend(sql.joins)
+        return sql.value
+
+    def _batched(self, rows: Rows, entity: EntityType, alias: str, item: Batched) -> tuple[str, str]:
+        declared = entity.batches[item.name]
+        hidden = f" {item.key}"  # no GraphQL alias can be this
+        self.batches.append(BatchPlan(self.root, (*self.path,), item, entity, hidden))
+        needs = _needed(self.catalog, entity, declared.needs)
+        with self.at(hidden):
+            return hidden, self._object(rows, entity, alias, needs)
+
+
+def _looks_ahead(part: Part) -> bool:
+    """Whether the page has to know if there is a row after its last one, or which one that is."""
+    return isinstance(part, PageInfo) and any(name in _AHEAD for _, name in part.parts)
+
+
+_AHEAD = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")
+
+
+def _needed(catalog: Catalog, entity: EntityType, needs: Sequence[str]) -> Selection:
+    """The selection that brings what a batch field needs, under the names it used."""
+    nested: dict[str, list[str]] = {}
+    fields: list[Field] = []
+    for need in needs:
+        head, _, rest = need.partition(".")
+        if rest:
+            nested.setdefault(head, []).append(rest)
+        elif head in entity.money:
+            fields.append(Money(head, head, (("amount", "amount"), ("currency", "currency"))))
+        elif head in entity.expressions:
+            fields.append(Computed(head, head))
+        else:
+            fields.append(Scalar(head, head))
+    for head, rest_needs in nested.items():
+        link = entity.to_one.get(head)
+        target = catalog[link.target if link else entity.to_many[head].target]
+        fields.append(Linked(head, head, _needed(catalog, target, rest_needs)))
+    return tuple(fields)
+
+
+__all__ = ["BatchPlan", "ComputedUse", "Connection", "Statement", "compile_roots"]

@@ -1,0 +1,271 @@
+"""Conditions and expressions as SQL, with what access demands of every table they touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from ..access import Policy, Principal
+from ..database import Dialect as DialectName
+from ..entity import Catalog, EntityType, Kind
+from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
+from ..entity.expression import Field as Path
+from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Through
+from .dialect import DIALECTS, Dialect, identifier, literal
+from .errors import QueryError
+from .where import parse_where
+
+
+class Conditions:
+    """Writes conditions and expressions for the rows of a table alias; binds their values.
+
+    Every table enters a statement through :meth:`visible`.
+    """
+
+    def __init__(self, catalog: Catalog, policy: Policy, principal: Principal, dialect: Dialect) -> None:
+        self.catalog = catalog
+        self.policy = policy
+        self.principal = principal
+        self.dialect = dialect
+        self.parameters: list[Any] = []
+        self.bound: dict[tuple[Any, ...], str] = {}
+        self.aliases = 0
+
+    def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
+        """A placeholder for a value; the same value is bound once."""
+        if many:
+            stored: Any = [self.dialect.store(item, kind) for item in value]
+            if self.dialect.name == "sqlite":
+                stored = _json_list(stored)
+        else:
+            stored = self.dialect.store(value, kind)
+        key = (kind, many, type(stored), str(stored) if many else stored)
+        if key not in self.bound:
+            self.parameters.append(stored)
+            self.bound[key] = self.dialect.placeholder(len(self.parameters), kind, many)
+        return self.bound[key]
+
+    def alias(self, letter: str = "x") -> str:
+        self.aliases += 1
+        return f"{letter}{self.aliases}"
+
+    # --- access ---------------------------------------------------------------------------------------------
+
+    def visible(self, entity: EntityType, alias: str, trusted: bool = False) -> list[str]:
+        """What rows must meet to be seen: alive, and allowed by access.
+
+        ``trusted`` is for the tables inside a policy's own condition, which asks of facts, not of rights.
+        """
+        predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity else []
+        if not trusted:
+            condition = self.policy.rows(self.principal, entity, "read")
+            if condition is not None:
+                predicates.append(self.condition(entity, alias, condition, trusted=True))
+        return predicates
+
+    # --- conditions -----------------------------------------------------------------------------------------
+
+    def condition(self, entity: EntityType, alias: str, condition: Condition, trusted: bool = False) -> str:
+        """SQL that is true exactly for the rows that meet the condition."""
+        match condition:
+            case All(items):
+                return _all([self.condition(entity, alias, item, trusted) for item in items])
+            case AnyOf(items):
+                parts = [self.condition(entity, alias, item, trusted) for item in items]
+                return f"({' or '.join(parts)})" if parts else "false"
+            case Not(item):
+                return f"(({self.condition(entity, alias, item, trusted)}) is not true)"
+            case Never():
+                return "false"
+            case Compare():
+                return self._compare(entity, alias, condition)
+            case Through(relation, inner):
+                return self._through(entity, alias, relation, inner, trusted)
+            case Quantified(relation, quantifier, inner):
+                return self._quantified(entity, alias, relation, quantifier, inner, trusted)
+        raise TypeError(f"{condition!r} is no condition")
+
+    def _compare(self, entity: EntityType, alias: str, condition: Compare) -> str:
+        name, operator, value = condition.field, condition.operator, condition.value
+        column = entity.columns.get(name)
+        if column is not None:
+            kind, left = column.kind, f"{alias}.{identifier(name)}"
+        elif name in entity.expressions:
+            expression = entity.expressions[name]
+            kind, left = expression.kind, self.expression(expression.expression, entity, alias)
+        else:
+            raise QueryError(f"{entity.name} has no column {name!r}")
+        if operator == "isNull":
+            return f"{left} is null" if value else f"{left} is not null"
+        if operator == "like":
+            return self.dialect.like(left, self.bind(value, Kind.TEXT))
+        if operator == "in":
+            return self.dialect.among(left, self.bind(value, kind, many=True))
+        if operator == "notIn":
+            return f"(({self.dialect.among(left, self.bind(value, kind, many=True))}) is not true)"
+        bound = self.bind(value, kind)
+        if operator == "ne":
+            return self.dialect.different(left, bound)
+        return f"{left} {_COMPARISON[operator]} {bound}"
+
+    def _through(self, entity: EntityType, alias: str, relation: str, inner: Condition, trusted: bool) -> str:
+        link = entity.to_one[relation]
+        target = self.catalog[link.target]
+        other = self.alias()
+        predicates = [
+            f'{other}."id" = {alias}.{identifier(link.column.name)}',
+            *self.visible(target, other, trusted),
+            self.condition(target, other, inner, trusted),
+        ]
+        return f"exists (select 1 from {identifier(target.table)} {other} where {' and '.join(predicates)})"
+
+    def _quantified(
+        self,
+        entity: EntityType,
+        alias: str,
+        relation: str,
+        quantifier: str,
+        inner: Condition,
+        trusted: bool,
+    ) -> str:
+        target, joined, other = self._related(entity, alias, relation)
+        predicates = [*joined, *self.visible(target, other, trusted)]
+        condition = self.condition(target, other, inner, trusted)
+        if quantifier == "every":
+            predicates.append(f"(({condition}) is not true)")
+        else:
+            predicates.append(condition)
+        found = f"exists (select 1 from {identifier(target.table)} {other} where {' and '.join(predicates)})"
+        return found if quantifier == "some" else f"not {found}"
+
+    def _related(
+        self, entity: EntityType, alias: str, relation: str, letter: str = "x"
+    ) -> tuple[EntityType, list[str], str]:
+        """Target, join predicates and alias of a to-many relation's rows."""
+        many = entity.to_many[relation]
+        target = self.catalog[many.target]
+        other = self.alias(letter)
+        predicates = [f'{other}.{identifier(many.column)} = {alias}."id"']
+        if many.constant:
+            column, value = many.constant
+            predicates.append(f"{other}.{identifier(column)} = {literal(value)}")
+        return target, predicates, other
+
+    # --- expressions ----------------------------------------------------------------------------------------
+
+    def expression(self, expression: Expression, entity: EntityType, alias: str) -> str:
+        """One SQL value for the row of ``alias``."""
+        match expression:
+            case Value(value):
+                if isinstance(value, bool):
+                    return self.bind(value, Kind.BOOLEAN)
+                if isinstance(value, str):
+                    return self.bind(value, Kind.TEXT)
+                return self.bind(value, Kind.FLOAT if isinstance(value, float) else Kind.BIGINT)
+            case Path(path):
+                return self._follow(path.split("."), entity, alias)
+            case Aggregate():
+                return self._aggregate(expression, entity, alias)
+            case Arithmetic(operator, left, right):
+                return self._arithmetic(operator, left, right, entity, alias)
+            case Coalesced(items):
+                return f"coalesce({', '.join(self.expression(i, entity, alias) for i in items)})"
+        raise TypeError(f"{expression!r} is no expression")
+
+    def _follow(self, path: Sequence[str], entity: EntityType, alias: str) -> str:
+        """A column over to-one relations; null where one of them leads nowhere."""
+        name, *rest = path
+        if not rest:
+            if name in entity.expressions:
+                return self.expression(entity.expressions[name].expression, entity, alias)
+            if name in entity.money:
+                name = entity.money[name].amount
+            return f"{alias}.{identifier(name)}"
+        link = entity.to_one[name]
+        target = self.catalog[link.target]
+        other = self.alias()
+        predicates = [
+            f'{other}."id" = {alias}.{identifier(link.column.name)}',
+            *self.visible(target, other),
+        ]
+        value = self._follow(rest, target, other)
+        return f"(select {value} from {identifier(target.table)} {other} where {' and '.join(predicates)})"
+
+    def _aggregate(self, aggregate: Aggregate, entity: EntityType, alias: str) -> str:
+        steps = aggregate.path.split(".")
+        column = None if aggregate.function == "count" else steps.pop()
+        tables: list[str] = []
+        predicates: list[str] = []
+        current, here = entity, alias
+        for step in steps:
+            if step in current.to_many:
+                current, joined, here = self._related(current, here, step)
+                predicates += joined
+            else:
+                link = current.to_one[step]
+                current = self.catalog[link.target]
+                other = self.alias()
+                predicates.append(f'{other}."id" = {here}.{identifier(link.column.name)}')
+                here = other
+            tables.append(f"{identifier(current.table)} {here}")
+            predicates += self.visible(current, here)
+        if aggregate.where:
+            predicates.append(self.condition(current, here, parse_where(self.catalog, current, aggregate.where)))
+        value = self._reduced(aggregate.function, current, here, column)
+        return f"(select {value} from {', '.join(tables)} where {' and '.join(predicates)})"
+
+    def _reduced(self, function: str, entity: EntityType, alias: str, column: str | None) -> str:
+        if column is None:
+            return "count(*)"
+        value = f"{alias}.{identifier(column)}"
+        kind = entity.columns[column].kind
+        if function == "sum":
+            total = Kind.FLOAT if kind is Kind.FLOAT else Kind.BIGINT
+            return f"coalesce({self.dialect.number(f'sum({value})', total)}, 0)"
+        if function == "avg":
+            # sum and count are the same on both databases, where their own averages differ in the last digit
+            return f"{self.dialect.number(f'sum({value})', Kind.FLOAT)} / nullif(count({value}), 0)"
+        return f"{function}({value})"
+
+    def _arithmetic(
+        self, operator: str, left: Expression, right: Expression, entity: EntityType, alias: str
+    ) -> str:
+        sides = (self.expression(left, entity, alias), self.expression(right, entity, alias))
+        if operator == "/":
+            divided, divisor = (self.dialect.number(side, Kind.FLOAT) for side in sides)
+            return f"({divided} / nullif({divisor}, 0))"
+        return f"({sides[0]} {operator} {sides[1]})"
+
+
+def compile_meeting(
+    catalog: Catalog,
+    policy: Policy,
+    principal: Principal,
+    dialect: DialectName,
+    entity: EntityType,
+    ids: Sequence[UUID],
+    condition: Condition,
+) -> tuple[str, tuple[Any, ...]]:
+    """A statement for those of ``ids`` whose rows, alive or deleted, meet a policy's condition; its parameters.
+
+    Changes ask it of the rows that they are about to touch.
+    """
+    conditions = Conditions(catalog, policy, principal, DIALECTS[dialect])
+    chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
+    met = conditions.condition(entity, "t", condition, trusted=True)
+    sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
+    return sql, tuple(conditions.parameters)
+
+
+_COMPARISON = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def _all(parts: Sequence[str]) -> str:
+    return f"({' and '.join(parts)})" if parts else "true"
+
+
+def _json_list(values: Sequence[Any]) -> str:
+    return orjson.dumps(list(values)).decode()

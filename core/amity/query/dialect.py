@@ -1,0 +1,277 @@
+"""How the two databases write the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ..database import Dialect as DialectName
+from ..database.folding import FUNCTION, fold
+from ..entity import Kind
+from ..entity.values import encode
+
+Pair = tuple[str, str]
+
+
+def literal(text: str) -> str:
+    """A text of ours as SQL; what users bring is always bound."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Dialect:
+    """SQL that both databases understand; subclasses write what differs."""
+
+    name: ClassVar[DialectName]
+    max_pairs: ClassVar[int]
+    """Pairs that one call of the JSON object function takes."""
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def placeholder(self, number: int, kind: Kind, many: bool = False) -> str:
+        raise NotImplementedError
+
+    def store(self, value: Any, kind: Kind) -> Any:
+        """A Python value as the driver takes it for a column of this kind."""
+        return encode(kind, value, self.name)
+
+    def among(self, expression: str, placeholder: str) -> str:
+        """Whether the expression is one of a bound list."""
+        raise NotImplementedError
+
+    def different(self, expression: str, placeholder: str) -> str:
+        """``ne``: null is different from everything but null."""
+        raise NotImplementedError
+
+    def like(self, expression: str, placeholder: str) -> str:
+        return f"{FUNCTION}({expression}) like {placeholder} escape '\\'"
+
+    def number(self, expression: str, kind: Kind) -> str:
+        """The expression as a 64-bit integer or a double."""
+        raise NotImplementedError
+
+    def nulls(self, descending: bool, nulls_first: bool) -> str:
+        """The ``NULLS …`` clause, empty where it is the database's own way."""
+        raise NotImplementedError
+
+    # --- JSON -----------------------------------------------------------------------------------------------
+
+    def out(self, kind: Kind, expression: str) -> str:
+        """A value as JSON has it."""
+        raise NotImplementedError
+
+    def boolean(self, condition: str) -> str:
+        """A condition as JSON's true or false."""
+        raise NotImplementedError
+
+    def id(self, prefix: str, expression: str) -> str:
+        """``cus_0190…``"""
+        raise NotImplementedError
+
+    def nested(self, expression: str) -> str:
+        """A JSON value that comes from another table expression."""
+        raise NotImplementedError
+
+    def object(self, pairs: Sequence[Pair]) -> str:
+        """A JSON object. Keys are the caller's, values SQL expressions."""
+        parts = [pairs[i : i + self.max_pairs] for i in range(0, len(pairs), self.max_pairs)] or [()]
+        objects = [self._object(part) for part in parts]
+        return objects[0] if len(objects) == 1 else self._joined(objects)
+
+    def _object(self, pairs: Sequence[Pair]) -> str:
+        raise NotImplementedError
+
+    def _joined(self, objects: Sequence[str]) -> str:
+        raise NotImplementedError
+
+    def array(self, expression: str, order: str, condition: str | None) -> str:
+        """Aggregates JSON values into an array, in the order of ``order``."""
+        raise NotImplementedError
+
+    def any_value(self, expression: str) -> str:
+        """One of the group's JSON values."""
+        raise NotImplementedError
+
+    empty_array: ClassVar[str]
+
+    # --- cursors --------------------------------------------------------------------------------------------
+
+    def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
+        """The position of a row in an order: base64 of a JSON array of texts."""
+        raise NotImplementedError
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def ids(self, placeholder: str, alias: str) -> str:
+        """A bound list of ids as a table with the columns id and rn."""
+        raise NotImplementedError
+
+
+class SQLiteDialect(Dialect):
+    name = "sqlite"
+    max_pairs = 60
+    empty_array = "json('[]')"
+
+    def placeholder(self, number: int, kind: Kind, many: bool = False) -> str:
+        return f"?{number}"
+
+    def among(self, expression: str, placeholder: str) -> str:
+        return f"{expression} in (select value from json_each({placeholder}))"
+
+    def different(self, expression: str, placeholder: str) -> str:
+        return f"{expression} is not {placeholder}"
+
+    def number(self, expression: str, kind: Kind) -> str:
+        return f"cast({expression} as {'real' if kind is Kind.FLOAT else 'integer'})"
+
+    def nulls(self, descending: bool, nulls_first: bool) -> str:
+        own = not descending  # null is the least value
+        return "" if nulls_first is own else (" nulls first" if nulls_first else " nulls last")
+
+    def out(self, kind: Kind, expression: str) -> str:
+        if kind is Kind.BIGINT:
+            return f"cast({expression} as text)"
+        if kind is Kind.FLOAT:
+            return (
+                f"case when abs({expression}) <= 1.7976931348623157e308 "
+                f"then json(printf('%!.17g', {expression})) end"
+            )
+        if kind is Kind.BOOLEAN:
+            return f"case {expression} when 1 then json('true') when 0 then json('false') end"
+        if kind is Kind.JSON:
+            return f"json({expression})"
+        if kind is Kind.ID:
+            return f"replace({expression}, '-', '')"
+        return expression
+
+    def boolean(self, condition: str) -> str:
+        return f"json(iif({condition}, 'true', 'false'))"
+
+    def id(self, prefix: str, expression: str) -> str:
+        return f"{literal(prefix + '_')} || replace({expression}, '-', '')"
+
+    def nested(self, expression: str) -> str:
+        return f"json({expression})"
+
+    def _object(self, pairs: Sequence[Pair]) -> str:
+        return f"json_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"
+
+    def _joined(self, objects: Sequence[str]) -> str:
+        inner = " || ',' || ".join(f"substr({o}, 2, length({o}) - 2)" for o in objects)
+        return f"json('{{' || {inner} || '}}')"
+
+    def array(self, expression: str, order: str, condition: str | None) -> str:
+        # rows arrive in this order already: they are read from a sorted, materialized table expression
+        filtered = f" filter (where {condition})" if condition else ""
+        return f"json_group_array(json({expression})){filtered}"
+
+    def any_value(self, expression: str) -> str:
+        return f"max({expression})"
+
+    def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
+        values = []
+        for kind, expression in keys:
+            if kind is Kind.FLOAT:
+                values.append(f"iif({expression} is null, null, printf('%!.17g', {expression}))")
+            else:
+                values.append(f"cast({expression} as text)")
+        return f"amity_base64(json_array({literal(digest)}, {', '.join(values)}))"
+
+    def ids(self, placeholder: str, alias: str) -> str:
+        return f"(select value as id, key + 1 as rn from json_each({placeholder})) {alias}"
+
+
+class PostgreSQLDialect(Dialect):
+    name = "postgresql"
+    max_pairs = 50
+    empty_array = "'[]'::json"
+    types: ClassVar[dict[Kind, str]] = {
+        Kind.ID: "uuid",
+        Kind.TEXT: "text",
+        Kind.INT: "bigint",
+        Kind.BIGINT: "bigint",
+        Kind.FLOAT: "float8",
+        Kind.BOOLEAN: "boolean",
+        Kind.DATETIME: "timestamptz",
+        Kind.DATE: "date",
+        Kind.JSON: "jsonb",
+    }
+
+    def placeholder(self, number: int, kind: Kind, many: bool = False) -> str:
+        return f"${number}::{self.types[kind]}{'[]' if many else ''}"
+
+    def among(self, expression: str, placeholder: str) -> str:
+        return f"{expression} = any({placeholder})"
+
+    def different(self, expression: str, placeholder: str) -> str:
+        return f"{expression} is distinct from {placeholder}"
+
+    def number(self, expression: str, kind: Kind) -> str:
+        return f"({expression})::{'float8' if kind is Kind.FLOAT else 'bigint'}"
+
+    def nulls(self, descending: bool, nulls_first: bool) -> str:
+        own = descending  # null is the greatest value
+        return "" if nulls_first is own else (" nulls first" if nulls_first else " nulls last")
+
+    def out(self, kind: Kind, expression: str) -> str:
+        if kind is Kind.BIGINT:
+            return f"({expression})::text"
+        if kind is Kind.DATETIME:
+            return f"to_char({expression} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        if kind is Kind.DATE:
+            return f"to_char({expression}, 'YYYY-MM-DD')"
+        if kind is Kind.ID:
+            return f"replace(({expression})::text, '-', '')"
+        return expression
+
+    def boolean(self, condition: str) -> str:
+        return f"coalesce({condition}, false)"
+
+    def id(self, prefix: str, expression: str) -> str:
+        return f"{literal(prefix + '_')} || replace(({expression})::text, '-', '')"
+
+    def nested(self, expression: str) -> str:
+        return expression
+
+    def _object(self, pairs: Sequence[Pair]) -> str:
+        return f"json_build_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"
+
+    def _joined(self, objects: Sequence[str]) -> str:
+        inner = " || ',' || ".join(f"substr(({o})::text, 2, char_length(({o})::text) - 2)" for o in objects)
+        return f"('{{' || {inner} || '}}')::json"
+
+    def array(self, expression: str, order: str, condition: str | None) -> str:
+        filtered = f" filter (where {condition})" if condition else ""
+        return f"json_agg({expression} order by {order}){filtered}"
+
+    def any_value(self, expression: str) -> str:
+        return f"max({expression})"
+
+    def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
+        values = []
+        for kind, expression in keys:
+            if kind in (Kind.DATETIME, Kind.DATE):
+                values.append(self.out(kind, expression))
+            else:
+                values.append(f"({expression})::text")
+        array = f"json_build_array({literal(digest)}::text, {', '.join(values)})::text"
+        return f"translate(encode(convert_to({array}, 'UTF8'), 'base64'), E'\\n', '')"
+
+    def ids(self, placeholder: str, alias: str) -> str:
+        return f"unnest({placeholder}) with ordinality as {alias}(id, rn)"
+
+
+DIALECTS: dict[str, Dialect] = {"sqlite": SQLiteDialect(), "postgresql": PostgreSQLDialect()}
+
+
+def pattern(operator: str, text: str) -> str:
+    """The folded ``like`` pattern of contains, startsWith, endsWith and like."""
+    if operator == "like":
+        return fold(text)
+    escaped = fold(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    if operator == "startsWith":
+        return f"{escaped}%"
+    return f"%{escaped}" if operator == "endsWith" else f"%{escaped}%"

@@ -1,0 +1,202 @@
+"""The server: routes of all plugins, health and lifespan in one ASGI application.
+
+It stands alone (``amity serve``), or is mounted in someone else's. The headless core does not import it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import click
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from . import __version__
+from .composition import CompositionError
+from .crm import Crm
+from .database import DatabaseError
+from .settings import SettingsError
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+
+
+def app(crm: Crm, *, opens: bool = True) -> Starlette:
+    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, and ``/health``.
+
+    It opens the CRM when it starts and closes it when it ends; with ``opens=False`` that is the caller's
+    business, as it is wherever the application is mounted in another, whose lifespan is the one that runs.
+
+    Requests are answered under loopback names, and those in ``[server] allowed_hosts``, only: until there is
+    sign-in, a page elsewhere must not reach a CRM by giving its own name this machine's address. Raises
+    :class:`~amity.CompositionError` where routes of plugins are not ASGI routes.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if not opens:
+            yield
+            return
+        async with crm:
+            yield
+
+    return Starlette(
+        routes=[Route("/health", _health(crm), methods=["GET"]), *_routes(crm)],
+        middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
+        lifespan=lifespan,
+    )
+
+
+def serve(crm: Crm, host: str, port: int, tell: Callable[[str], None] = click.echo) -> None:
+    """Runs the server until it is interrupted. Port 0 takes a free one; ``tell`` is told the addresses.
+
+    Raises :class:`~amity.database.ConnectionFailed`, :class:`~amity.MigrationsPending`, and
+    :class:`~amity.SettingsError` where the address can't be listened on.
+    """
+    asyncio.run(_serve(crm, host, port, tell))
+
+
+async def _serve(crm: Crm, host: str, port: int, tell: Callable[[str], None]) -> None:
+    with contextlib.closing(_listening(host, port)) as listening:
+        async with crm:
+            address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+            lines = [f"Amity listens on {address}"]
+            lines += [f"  {name}: {address}/{name}" for name in _names(crm)]
+            config = uvicorn.Config(
+                app(crm, opens=False),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+            )
+            _settle_memory()
+            await _Server(config, lambda: tell("\n".join(lines))).serve([listening])
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and ends by returning, so that the CRM is closed properly."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        reason = error.strerror or str(error)
+        raise SettingsError(
+            [f"server: {host}:{port} can't be listened on ({reason}); choose another port"]
+        ) from error
+    return listening
+
+
+def _settle_memory() -> None:
+    """What is there at the start stays; looking through it again and again made one request in a hundred slow."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _health(crm: Crm) -> Callable[[Request], object]:
+    async def health(_: Request) -> JSONResponse:
+        try:
+            await crm.database.read("select 1")
+        except DatabaseError:
+            return JSONResponse({"status": "database unreachable", "version": __version__}, 503)
+        return JSONResponse({"status": "ok", "version": __version__})
+
+    return health
+
+
+def _names(crm: Crm) -> list[str]:
+    """Plugins with routes."""
+    return [info.name for info, routes in crm.composition.declarations("routes", crm=crm) if routes]
+
+
+def _routes(crm: Crm) -> list[BaseRoute]:
+    found: list[BaseRoute] = []
+    problems: list[str] = []
+    for info, routes in crm.composition.declarations("routes", crm=crm):
+        for route in routes:
+            if isinstance(route, BaseRoute):
+                found.append(_under(f"/{info.name}", route))
+            else:
+                problems.append(
+                    f"plugin {info.name!r}: the hook routes returned {route!r}; expected Starlette routes"
+                )
+    if problems:
+        raise CompositionError(problems)
+    return found
+
+
+def _under(prefix: str, route: BaseRoute) -> BaseRoute:
+    """The same route below a prefix. ``/`` becomes the prefix itself, which a Mount would redirect to."""
+    if isinstance(route, Route):
+        methods = None if route.methods is None else sorted(route.methods)
+        path = prefix + route.path.rstrip("/")
+        return Route(path, route.endpoint, methods=methods, name=route.name)
+    if isinstance(route, WebSocketRoute):
+        return WebSocketRoute(prefix + route.path.rstrip("/"), route.endpoint, name=route.name)
+    if isinstance(route, Mount):
+        return Mount(prefix + route.path, app=route.app, name=route.name)
+    return Mount(prefix, routes=[route])
+
+
+class _Hosts:
+    """Refuses requests for host names that are not ours (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str] | frozenset[str]) -> None:
+        self.app = app
+        self.allowed = {name.lower() for name in allowed}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _host(scope) not in self.allowed:
+            message = "This host name is not answered here; add it to allowed_hosts in [server]\n"
+            await PlainTextResponse(message, 421)(scope, receive, send)
+        elif scope["type"] == "websocket" and _host(scope) not in self.allowed:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.app(scope, receive, send)
+
+
+def _host(scope: Scope) -> str:
+    """The host name that a request is for, without the port."""
+    value = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    text: str = value.decode("latin-1").lower()
+    if text.startswith("["):
+        return text[: text.find("]") + 1]
+    return text.rsplit(":", 1)[0] if ":" in text else text

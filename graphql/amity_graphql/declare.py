@@ -1,0 +1,116 @@
+"""Making Strawberry types from values.
+
+A class is made bare first, and its fields are given to it when all classes are there, as they refer to each
+other.
+"""
+
+from __future__ import annotations
+
+import enum
+import keyword
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import strawberry
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.field import StrawberryField
+
+from .provenance import Source
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a field. ``default`` is printed in the schema and given to the resolver."""
+
+    name: str
+    type: Any
+    description: str
+    default: Any = strawberry.UNSET
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an output or input type. ``attribute`` of the parent holds its value."""
+
+    name: str
+    type: Any
+    description: str
+    arguments: Sequence[Argument] = ()
+    attribute: str | None = None
+    deprecated: str | None = None
+    source: Source | None = None
+
+
+def optional(type_: Any) -> Any:
+    """The type, or null."""
+    return Optional[type_]  # noqa: UP045, as the type is a value here
+
+
+def listed(type_: Any) -> Any:
+    """A list of the type."""
+    return list[type_]
+
+
+def bare(name: str, *bases: type) -> type:
+    """A class that is to become the GraphQL type ``name``."""
+    return type(name, bases, {"__module__": __name__})
+
+
+def output(cls: type, fields: Iterable[Field], description: str, source: Source | None) -> None:
+    """Makes an object type of a bare class."""
+    _fill(cls, fields, is_input=False)
+    strawberry.type(cls, name=cls.__name__, description=description, directives=[source] if source else [])
+
+
+def input_type(
+    cls: type, fields: Iterable[Field], description: str, source: Source | None, *, one_of: bool = False
+) -> None:
+    """Makes an input type of a bare class. With ``one_of``, exactly one field is given."""
+    _fill(cls, fields, is_input=True)
+    strawberry.input(
+        cls,
+        name=cls.__name__,
+        description=description,
+        directives=[source] if source else [],
+        one_of=one_of or None,
+    )
+
+
+def enumeration(name: str, values: Mapping[str, str], description: str, source: Source | None) -> Any:
+    """An enum type; ``values`` maps its names to what they stand for."""
+    cls = enum.Enum(name, dict(values))  # type: ignore[misc]
+    return strawberry.enum(cls, name=name, description=description, directives=[source] if source else [])
+
+
+def argument(item: Argument) -> StrawberryArgument:
+    return StrawberryArgument(
+        python_name=_attribute(item.name),
+        graphql_name=item.name,
+        type_annotation=StrawberryAnnotation(item.type),
+        description=item.description,
+        default=item.default,
+    )
+
+
+def _fill(cls: type, fields: Iterable[Field], *, is_input: bool) -> None:
+    annotations: dict[str, Any] = {}
+    for item in fields:
+        attribute = _attribute(item.attribute or item.name)
+        annotations[attribute] = item.type
+        made: StrawberryField = strawberry.field(
+            name=item.name,
+            description=item.description,
+            deprecation_reason=item.deprecated,
+            directives=[item.source] if item.source else [],
+            **({"default": strawberry.UNSET} if is_input else {}),
+        )
+        if item.arguments:
+            made.arguments = [argument(entry) for entry in item.arguments]
+        setattr(cls, attribute, made)
+    cls.__annotations__ = annotations
+
+
+def _attribute(name: str) -> str:
+    return f"{name}_" if keyword.iskeyword(name) else name

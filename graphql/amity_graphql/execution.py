@@ -1,0 +1,176 @@
+"""Operations: parsed, checked, run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OperationType,
+    get_operation_ast,
+    parse,
+    specified_rules,
+)
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.schema import validate_document
+
+from . import limits
+from .errors import BAD_USER_INPUT, PARSE_FAILED, VALIDATION_FAILED, coded
+from .executor import Executor
+from .parts import GraphQLContext
+from .reading import Spliced
+from .schema import Api
+
+MAX_TOKENS = 20_000
+"""Tokens of a document; far beyond what people and code generators write."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an operation gave. ``data`` is absent where it was not run at all."""
+
+    data: Any = None
+    errors: tuple[GraphQLError, ...] = ()
+    ran: bool = True
+
+    def formatted(self) -> dict[str, Any]:
+        """As the GraphQL specification has it."""
+        found: dict[str, Any] = {"data": self.data} if self.ran else {}
+        if self.errors:
+            found["errors"] = [_formatted(error) for error in self.errors]
+        return found
+
+    def encode(self) -> bytes:
+        """The same as JSON; what the database wrote goes in as it is."""
+        return orjson.dumps(self.formatted(), default=_splice)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A document that was parsed, and what is wrong with it."""
+
+    document: DocumentNode | None
+    errors: tuple[GraphQLError, ...]
+
+
+class Documents:
+    """Parses and validates documents, and keeps those that were used last."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._kept: OrderedDict[str, Prepared] = OrderedDict()
+
+    def prepare(self, text: str) -> Prepared:
+        found = self._kept.get(text)
+        if found is not None:
+            self._kept.move_to_end(text)
+            return found
+        found = self._prepare(text)
+        most = self._api.settings.cached_documents
+        if most and len(text) <= _MAX_KEPT:
+            self._kept[text] = found
+            if len(self._kept) > most:
+                self._kept.popitem(last=False)
+        return found
+
+    def _prepare(self, text: str) -> Prepared:
+        try:
+            document = parse(text, max_tokens=MAX_TOKENS)
+        except GraphQLSyntaxError as error:
+            return Prepared(None, (coded(error, PARSE_FAILED),))
+        except RecursionError:
+            too_deep = GraphQLError("the document is nested too deeply to be read")
+            return Prepared(None, (coded(too_deep, PARSE_FAILED),))
+        too_large = limits.check(document, self._api.settings)
+        if too_large is not None:
+            return Prepared(document, (too_large,))
+        errors = validate_document(self._api.graphql, document, tuple(specified_rules))
+        return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
+
+
+_MAX_KEPT = 50_000
+"""Characters of a document that is kept; one longer was hardly written to be sent again."""
+
+
+async def execute(
+    context: GraphQLContext,
+    documents: Documents,
+    document: str,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+) -> Result:
+    """Runs one operation of a document. Whatever is wrong with it is in the result."""
+    prepared = documents.prepare(document)
+    if prepared.errors or prepared.document is None:
+        return Result(errors=prepared.errors, ran=False)
+    return await _run(context, prepared.document, variables, operation_name)
+
+
+async def explain(
+    context: GraphQLContext,
+    documents: Documents,
+    document: str,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+) -> tuple[list[tuple[str, tuple[Any, ...]]], tuple[GraphQLError, ...]]:
+    """The statements that a query compiles to, with their parameters; nothing is read.
+
+    Statements that depend on what others find are not seen. Mutations are refused, as they would run.
+    """
+    prepared = documents.prepare(document)
+    if prepared.errors or prepared.document is None:
+        return [], prepared.errors
+    operation = get_operation_ast(prepared.document, operation_name)
+    if operation is not None and operation.operation is not OperationType.QUERY:
+        error = GraphQLError("only queries can be explained; a mutation would run", operation)
+        return [], (coded(error, BAD_USER_INPUT),)
+    noted: list[Any] = []
+    result = await _run(replace(context, explained=noted), prepared.document, variables, operation_name)
+    statements = [(statement.sql, statement.parameters) for statement in noted]
+    return statements, () if statements else result.errors
+
+
+async def _run(
+    context: GraphQLContext,
+    document: DocumentNode,
+    variables: Mapping[str, Any] | None,
+    operation_name: str | None,
+) -> Result:
+    executor = Executor.build(
+        context.api.graphql,
+        document,
+        context_value=context,
+        raw_variable_values=dict(variables or {}),
+        operation_name=operation_name,
+        is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
+    )
+    if isinstance(executor, list):
+        return Result(errors=tuple(coded(error, BAD_USER_INPUT) for error in executor), ran=False)
+    outcome = executor.execute_operation()
+    if not isinstance(outcome, ExecutionResult):
+        outcome = await outcome  # type: ignore[misc]
+    assert isinstance(outcome, ExecutionResult)
+    return Result(outcome.data, tuple(outcome.errors or ()))
+
+
+def is_mutation(document: DocumentNode, operation_name: str | None) -> bool:
+    operation: OperationDefinitionNode | None = get_operation_ast(document, operation_name)
+    return operation is not None and operation.operation is OperationType.MUTATION
+
+
+def _formatted(error: GraphQLError) -> dict[str, Any]:
+    return dict(error.formatted)
+
+
+def _splice(value: Any) -> Any:
+    if isinstance(value, Spliced):
+        return orjson.Fragment(value.text)
+    raise TypeError(f"{value!r} is no JSON")

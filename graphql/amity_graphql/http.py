@@ -1,0 +1,184 @@
+"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http): POST of JSON; GET serves the explorer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from graphql import GraphQLError
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from amity import SYSTEM
+
+from . import api, assets, execution, graphiql
+from .errors import BAD_USER_INPUT, coded, told
+from .execution import Result
+from .settings import GraphQLSettings
+
+if TYPE_CHECKING:
+    from amity.crm import Crm
+
+log = logging.getLogger("amity.graphql")
+JSON = "application/json"
+RESPONSE = "application/graphql-response+json"
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class BadRequest(Exception):
+    """Raised for a request that is no GraphQL request; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The parameters of a GraphQL request."""
+
+    document: str
+    variables: Mapping[str, Any] | None
+    name: str | None
+
+
+def routes(crm: Crm, settings: GraphQLSettings) -> list[BaseRoute]:
+    """``/`` for operations and the explorer, ``/static`` for the explorer's files."""
+    found: list[BaseRoute] = [Route("/", _endpoint(crm, settings), methods=["GET", "POST"], name="graphql")]
+    if settings.graphiql and assets.complete():
+        found.append(Mount("/static", StaticFiles(directory=assets.FOLDER), name="graphql-static"))
+    return found
+
+
+def _endpoint(crm: Crm, settings: GraphQLSettings) -> Callable[[Request], Awaitable[Response]]:
+    async def graphql(request: Request) -> Response:
+        if request.method != "POST":
+            return _explorer(request, settings)
+        media = JSON
+        try:
+            media = accepted(request.headers.get("accept"))
+            operation = read(await _body(request, settings), settings)
+        except BadRequest as error:
+            problem = coded(GraphQLError(str(error)), BAD_USER_INPUT)
+            return _response(Result(errors=(problem,), ran=False), media, error.status)
+        result = await _run(crm, request, operation)
+        status = 400 if media == RESPONSE and not result.ran else 200
+        return _response(result, media, status)
+
+    return graphql
+
+
+async def _run(crm: Crm, request: Request, operation: Operation) -> Result:
+    session = crm.acting_as(SYSTEM, origin="graphql")
+    context = api.context(session, request=request, spliced=True)
+    _, documents = api.built(crm)
+    return await execution.execute(context, documents, operation.document, operation.variables, operation.name)
+
+
+def _response(result: Result, media: str, status: int) -> Response:
+    try:
+        body = result.encode()
+    except TypeError as error:
+        body, status = Result(errors=(told(error),), ran=False).encode(), 500
+    return Response(body, status, {**_HEADERS, "content-type": f"{media}; charset=utf-8"})
+
+
+def _explorer(request: Request, settings: GraphQLSettings) -> Response:
+    wants = request.headers.get("accept", "")
+    if settings.graphiql and "text/html" in wants:
+        page = graphiql.page(request.url.path.rstrip("/"))
+        return HTMLResponse(page, headers={**_HEADERS, "x-frame-options": "DENY"})
+    problem = coded(GraphQLError("send operations by POST, as JSON"), BAD_USER_INPUT)
+    response = _response(Result(errors=(problem,), ran=False), JSON, 405)
+    response.headers["allow"] = "POST"
+    return response
+
+
+# --- reading a request ----------------------------------------------------------------------------------------
+
+
+def accepted(accept: str | None) -> str:
+    """The media type to answer in. Raises BadRequest where none of ours is accepted."""
+    if accept is None or not accept.strip():
+        return JSON
+    best, quality = "", 0.0
+    for part in accept.split(","):
+        name, *parameters = (item.strip().lower() for item in part.split(";"))
+        weight = next((_quality(item[2:]) for item in parameters if item.startswith("q=")), 1.0)
+        ours = {RESPONSE: RESPONSE, JSON: JSON, "application/*": JSON, "*/*": JSON}.get(name)
+        if ours is not None and weight > quality:
+            best, quality = ours, weight
+    if not best:
+        raise BadRequest(406, f"answers are {RESPONSE} or {JSON}; accept one of them")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+async def _body(request: Request, settings: GraphQLSettings) -> bytes:
+    """The body, if it is JSON and not too large. Raises BadRequest."""
+    # a form or a plain text can be sent from any page without asking; JSON can't
+    name, *parameters = (item.strip().lower() for item in request.headers.get("content-type", "").split(";"))
+    charsets = [item.removeprefix("charset=").strip('"') for item in parameters if item.startswith("charset=")]
+    if name != JSON or any(charset not in ("utf-8", "utf8") for charset in charsets):
+        raise BadRequest(415, f"send the operation as {JSON} in UTF-8")
+    most = settings.max_body
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise BadRequest(413, f"the body is larger than {most} bytes, which is the most that is taken")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def read(body: bytes, settings: GraphQLSettings) -> Operation:
+    """The GraphQL request in a body. Raises BadRequest."""
+    too_deep = f"the JSON is nested deeper than {settings.max_json_depth} levels, which is the most that is taken"
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "recursion" in str(error) or "depth" in str(error):
+            raise BadRequest(400, too_deep) from None
+        raise BadRequest(400, f"the body is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest(400, 'the body is no GraphQL request; expected a JSON object like {"query": "{ … }"}')
+    if _deeper(value, settings.max_json_depth):
+        raise BadRequest(400, too_deep)
+    document = value.get("query")
+    if not isinstance(document, str) or not document.strip():
+        raise BadRequest(400, "query is missing; expected the text of a GraphQL document")
+    for key, kind, expected in (
+        ("variables", dict, "an object"),
+        ("operationName", str, "a text"),
+        ("extensions", dict, "an object"),
+    ):
+        if value.get(key) is not None and not isinstance(value[key], kind):
+            raise BadRequest(400, f"{key} is {type(value[key]).__name__}; expected {expected}")
+    return Operation(document, value.get("variables"), value.get("operationName") or None)
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether objects and lists are nested deeper than ``most``; without recursion, as depth is the danger."""
+    level = [value]
+    for _ in range(most):
+        following: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                following.extend(item.values())
+            elif isinstance(item, list):
+                following.extend(item)
+        if not following:
+            return False
+        level = following
+    return any(isinstance(item, (dict, list)) for item in level)

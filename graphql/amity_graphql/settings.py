@@ -1,0 +1,28 @@
+"""Settings of the GraphQL layer, the section ``[graphql]``."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class GraphQLSettings(BaseModel, extra="forbid"):
+    """How much one request may ask for, and whether the explorer is served."""
+
+    page_size: int = Field(default=50, ge=1)
+    """Rows of a connection that is asked for without ``first`` or ``last``."""
+    max_page_size: int = Field(default=500, ge=1)
+    """Rows of a connection that may be asked for at most."""
+    max_depth: int = Field(default=50, ge=1)
+    """Levels of fields within fields."""
+    max_fields: int = Field(default=2_000, ge=1)
+    """Fields of an operation, with its fragments put in wherever they are used."""
+    max_list: int = Field(default=1_000, ge=1)
+    """Items of a list that is handed in: ids, rows to write, values of a filter."""
+    max_body: int = Field(default=4 * 2**20, ge=1)
+    """Bytes of a request's body."""
+    max_json_depth: int = Field(default=64, ge=1)
+    """Levels of objects and lists within a request's JSON."""
+    cached_documents: int = Field(default=1_000, ge=0)
+    """Documents that are kept parsed and validated."""
+    graphiql: bool = True
+    """Whether the explorer is served to browsers."""

@@ -1,0 +1,146 @@
+"""Exports: rows of an entity as CSV, a batch at a time."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import orjson
+
+from amity.entity import Catalog, EntityType, Kind
+
+from .errors import ExportFailed
+from .formulas import neutralized
+from .values import major_units
+
+if TYPE_CHECKING:
+    from amity.crm import Session
+
+Read = Callable[[Mapping[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an export: its heading, the field that it needs, and its text for a row."""
+
+    heading: str
+    needs: str
+    read: Read
+
+
+async def export_rows(
+    session: Session,
+    entity: str,
+    output: TextIO,
+    *,
+    fields: Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
+    order_by: Sequence[str] = (),
+    progress: Callable[[int], object] | None = None,
+) -> int:
+    """Writes rows of an entity to ``output`` as CSV, and says how many. Memory stays flat.
+
+    ``fields`` are columns, money fields (which become two columns, ``value`` in major units and
+    ``value.currency``), fields of plugins, keys of JSON columns (``custom_fields.sector``), and any of these
+    over to-one relations (``organization.name``); without them every column and money field. ``where`` is a
+    filter as in queries. Texts that spreadsheets would run as formulas get an apostrophe in front, which an
+    import takes away. Raises :class:`~amity_csv.CsvError` and :class:`~amity.query.QueryError`.
+    """
+    catalog = session.crm.catalog
+    kind = catalog.get(entity)
+    if kind is None:
+        raise ExportFailed(f"there is no entity {entity!r}; {_hint(entity, list(catalog))}")
+    columns = columns_of(catalog, kind, fields)
+    query = session.find(entity).select(*dict.fromkeys(column.needs for column in columns))
+    if where:
+        query = query.where(where)
+    if order_by:
+        query = query.order_by(*order_by)
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow([neutralized(column.heading) for column in columns])
+    count = 0
+    async for rows in query.stream():
+        writer.writerows([column.read(row) for column in columns] for row in rows)
+        count += len(rows)
+        if progress is not None:
+            progress(count)
+    return count
+
+
+def columns_of(catalog: Catalog, entity: EntityType, fields: Sequence[str] = ()) -> list[Column]:
+    """The columns that fields become. Raises :class:`~amity_csv.CsvError` for what can't be in a cell."""
+    if not fields:
+        parts = {name for money in entity.money.values() for name in (money.amount, money.currency)}
+        left_out = {*parts, "search_text", "deleted_at"}
+        fields = [*(name for name in entity.columns if name not in left_out), *entity.money]
+    return [column for name in fields for column in _columns(catalog, entity, name)]
+
+
+def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
+    steps: list[str] = []
+    name = path
+    while "." in name and (head := name.partition(".")[0]) in entity.to_one:
+        steps.append(head)
+        entity = catalog[entity.to_one[head].target]
+        name = name.partition(".")[2]
+    head, dot, key = name.partition(".")
+    needs = ".".join([*steps, head])
+    if head in entity.money and not key:
+        return [
+            Column(path, needs, _reader(steps, head, _amount)),
+            Column(f"{path}.currency", needs, _reader(steps, head, lambda money: neutralized(money["currency"]))),
+        ]
+    column = entity.columns.get(head)
+    if column is not None and column.kind is Kind.JSON and dot:
+        return [Column(path, needs, _reader(steps, head, lambda value: _json_key(value, key)))]
+    if dot or (column is None and head not in entity.expressions and head not in entity.batches):
+        known = [*entity.columns, *entity.money, *entity.expressions, *entity.batches]
+        what = f"{entity.name} has no field {name!r} that fits into a cell"
+        if head in entity.to_one:
+            raise ExportFailed(f"{what}; {head} is another record: name one of its fields, like {path}.id")
+        raise ExportFailed(f"{what}; {_hint(name, [k for k in known if k != 'search_text'])}")
+    if column is not None and column.choices:
+        # answers give choices as enums, in capitals; rows are written with the values themselves
+        return [Column(path, needs, _reader(steps, head, lambda value: str(value).lower()))]
+    kind = column.kind if column is not None else Kind.JSON
+    if head in entity.expressions:
+        kind = entity.expressions[head].kind
+    numeric = kind in (Kind.INT, Kind.BIGINT, Kind.FLOAT)
+    return [Column(path, needs, _reader(steps, head, str if numeric else _cell))]
+
+
+def _reader(steps: Sequence[str], name: str, text: Callable[[Any], str]) -> Read:
+    def read(row: Mapping[str, Any]) -> str:
+        found: Any = row
+        for step in (*steps, name):
+            found = found.get(step)
+            if found is None:
+                return ""
+        return text(found)
+
+    return read
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    return neutralized(value if isinstance(value, str) else orjson.dumps(value).decode())
+
+
+def _amount(money: Mapping[str, Any]) -> str:
+    return major_units(int(money["amount"]), money["currency"])
+
+
+def _json_key(value: Any, key: str) -> str:
+    found = value.get(key) if isinstance(value, dict) else None
+    return "" if found is None else _cell(found)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -1,0 +1,36 @@
+"""Keys that stood in a file already, with their line. Kept on disk, so that memory stays flat."""
+
+from __future__ import annotations
+
+import sqlite3
+from types import TracebackType
+from typing import Self
+
+
+class SeenKeys:
+    """A set of texts that may be larger than memory."""
+
+    def __init__(self) -> None:
+        # without a name, SQLite keeps it in memory while it is small, else in a file that goes by itself
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER, said BLOB) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def first(self, key: str, line: int, said: bytes) -> tuple[int, bytes] | None:
+        """Where the key stood before, and what was said then; None if it is new, and kept now."""
+        added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (key, line, said))
+        if added.rowcount:
+            return None
+        found: tuple[int, bytes] = self._database.execute(
+            "SELECT line, said FROM seen WHERE key = ?", (key,)
+        ).fetchone()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._database.close()
