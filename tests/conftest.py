@@ -32,7 +32,8 @@ def server_url() -> Iterator[str | None]:
     elif KIND == "postgresql":
         with _server() as url:
             yield url
-            asyncio.run(drop_templates(url))
+            if SERVER:  # ours is thrown away whole
+                asyncio.run(drop_templates(url))
     else:
         pytest.exit(f"AMITY_TEST_DATABASE is {KIND!r}; expected sqlite or postgresql", returncode=2)
 

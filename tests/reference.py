@@ -283,6 +283,4 @@ def shown(value: Any, column: Column | Kind, entity: EntityType, catalog: Catalo
         return value.isoformat()
     if kind is Kind.FLOAT:
         return float(value)
-    if isinstance(column, Column) and column.choices:
-        return value.upper()
     return value

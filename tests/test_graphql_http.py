@@ -233,3 +233,9 @@ async def test_routes_that_are_none_are_told(server_url: str | None) -> None:
     async with make_crm([Ajar], server_url=server_url) as crm:
         with pytest.raises(CompositionError, match="plugin 'ajar': the hook routes returned '/door'"):
             app(crm)
+
+
+async def test_the_address_itself_tells_what_is_there(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/")
+    assert answer.status_code == 200
+    assert answer.text.splitlines()[1:] == ["/graphql", "/doors", "/health"]

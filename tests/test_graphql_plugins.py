@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from amity import (
     Permission,
     Plugin,
     Refs,
+    Sum,
     Update,
     UserError,
     batch,
@@ -36,7 +38,7 @@ from amity.contracts import IdOf
 from amity_graphql import EntityTypes, GraphQLParts, execute, page
 
 from . import company
-from .company import ACME, ANN, BOB, GLOBEX, MIA
+from .company import ACME, ANN, BOB, GLOBEX, MIA, OFFER
 
 MakeCrm = Callable[..., AbstractAsyncContextManager[Crm]]
 Given = Mapping[str, Any]
@@ -221,6 +223,40 @@ async def test_a_batch_field_that_fails_for_all_gives_one_error(
         assert all("plugin 'loyalty': Customer.breaking failed" in error["message"] for error in errors)
 
 
+class Wealth(Plugin):
+    """Adds up what can't be added up."""
+
+    name = "wealth"
+
+    def fields(self) -> Sequence[Any]:
+        return [expression(Customer, "wealth", Sum("deals.value_minor"), description="All of it")]
+
+
+async def test_an_expression_that_breaks_the_statement_is_null_and_the_rest_is_there(make_crm: MakeCrm) -> None:
+    async with make_crm([Wealth, Loyalty], {"plugins": ["graphql"]}) as crm:
+        session = crm.acting_as(SYSTEM)
+        await company.company(session)
+        most = {"amount": 2**63 - 1, "currency": "USD"}
+        rows = [{"name": f"Deal {n}", "customer_id": ANN, "stage_id": OFFER, "value": most} for n in (1, 2)]
+        assert not (await session.create(Deal, rows)).errors
+        data, errors = await partial(
+            crm, "query($id: ID!) { ann: customer(id: $id) { name all: wealth } deals { totalCount } }", id=ANN
+        )
+        assert data == {"ann": {"name": "Ann Lee", "all": None}, "deals": {"totalCount": "5"}}
+        (error,) = errors
+        assert error["path"] == ["ann", "all"]
+        assert error["locations"] == [{"line": 1, "column": 49}]
+        assert error["extensions"] == {"code": "PLUGIN_FAILED", "plugin": "wealth"}
+        data, errors = await partial(
+            crm, "{ customers(orderBy: [{wealth: DESC}]) { nodes { name } } deals { totalCount } }"
+        )
+        assert data is None
+        (error,) = errors
+        assert error["path"] == ["customers"]
+        assert error["extensions"] == {"code": "PLUGIN_FAILED", "plugin": "wealth"}
+        assert "an expression in where or orderBy failed" in error["message"]
+
+
 # --- root fields --------------------------------------------------------------------------------------------
 
 
@@ -255,6 +291,10 @@ class Matching(Plugin):
         def find_anything() -> Any:
             return MIA
 
+        async def find_slowly() -> int:
+            await asyncio.sleep(60)
+            return 1
+
         def find_failing() -> int:
             raise RuntimeError("the password is 1234")
 
@@ -286,6 +326,7 @@ class Matching(Plugin):
             anything: Any = strawberry.field(
                 resolver=find_anything, graphql_type=types.node, description="Whatever"
             )
+            slow: int = strawberry.field(resolver=find_slowly, description="Takes its time")
             failing: int = strawberry.field(resolver=find_failing, description="Fails")
             mistaken: Any = strawberry.field(
                 resolver=find_mistaken, graphql_type=types[Customer], description="Returns what is no id"
@@ -373,6 +414,16 @@ async def test_a_root_field_that_fails_takes_nothing_else_with_it(
         assert "1234" not in str(errors)
         assert errors[0]["extensions"]["reference"] in caplog.text
         assert "the password is 1234" in caplog.text
+
+
+async def test_a_root_field_that_takes_too_long_is_given_up(
+    make_crm: MakeCrm, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_crm([Matching], {"plugins": ["graphql"], "graphql": {"resolver_timeout": 0.05}}) as crm:
+        data, errors = await partial(crm, "{ slow teams { totalCount } }")
+        assert data == {"slow": None, "teams": {"totalCount": "0"}}
+        assert errors[0]["message"].startswith("plugin 'matching': Query.slow failed; it was logged as")
+        assert "took longer than 0.05 seconds" in caplog.text
 
 
 # --- actions ------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_types_and_fields_tell_the_plugin_that_brings_them() -> None:
     assert f"visits: VisitListFilter {mine}" in where
     assert f"badge: BadgeWhere {mine}" in where
     assert f"visitCount: BigIntFilter {mine}" in where
-    assert f"createVisit(\n    input: VisitInput!\n\n  ): VisitPayload! {mine}".replace("\n\n", "\n") in re.sub(
+    assert f"createVisit(\n    input: VisitInput!\n\n  ): VisitPayload {mine}".replace("\n\n", "\n") in re.sub(
         r"\n\n", "\n", block(text, "type Mutation")
     )
     assert "createBadge(" in text
@@ -435,6 +435,36 @@ def test_a_mutation_of_an_action_can_not_have_the_name_of_another() -> None:
 
     found = problems_of(Twice)
     assert any("Mutation.logInteractionBatch" in problem for problem in found)
+
+
+def test_an_action_can_not_return_what_can_not_be_read() -> None:
+    class Secret(Entity):
+        """Nobody reads it."""
+
+        options = EntityOptions(prefix="sec", api=set())
+
+    class Input(BaseModel):
+        pass
+
+    async def run(_: Context, inputs: Sequence[Any]) -> Sequence[Any]:
+        return [None for _ in inputs]
+
+    class Keeper(Plugin):
+        name = "keeper"
+
+        def entities(self) -> Sequence[type[Entity]]:
+            return [Secret]
+
+        def permissions(self) -> Sequence[Permission]:
+            return [Permission("keeper.do", "Do")]
+
+        def actions(self) -> Sequence[Action[Any]]:
+            return [Action("whisper", Input, run=run, permission="keeper.do", entity=Secret)]
+
+    assert problems_of(Keeper) == (
+        "plugin 'keeper': the action 'whisper' returns Secret records, which can't be read through the API; "
+        "add 'read' to options.api of the entity",
+    )
 
 
 def test_fields_and_enums_have_the_names_of_graphql() -> None:

@@ -303,12 +303,30 @@ async def test_who_may_not_is_told_so_and_nothing_is_written(crm: Crm) -> None:
           userErrors { code } } }""",
     ):
         result = await execute(crm, nobody, document, {"id": ANN})
-        assert result.data is None
+        assert list(result.data.values()) == [None]
         assert result.errors[0].extensions == {"code": "NOT_ALLOWED"}
         assert "user:usr_1" in result.errors[0].message
     session = crm.acting_as(SYSTEM)
     assert await session.find("Team").count() == 1
     assert await session.find(Customer).count() == 5
+
+
+async def test_a_mutation_that_fails_leaves_the_answers_of_the_others(crm: Crm) -> None:
+    result = await execute(
+        crm,
+        crm.acting_as(SYSTEM),
+        """mutation {
+          createTeam(input: {name: "Night"}) { team { name } }
+          upsertTeams(on: [NAME, EXTERNAL_ID], input: [{name: "Day"}]) { teams { name } }
+          last: createTeam(input: {name: "Late"}) { team { name } }
+        }""",
+    )
+    assert result.data == {
+        "createTeam": {"team": {"name": "Night"}},
+        "upsertTeams": None,
+        "last": {"team": {"name": "Late"}},
+    }
+    assert [error.path for error in result.errors] == [["upsertTeams"]]
 
 
 async def test_a_list_that_is_too_long_is_refused(make_crm: MakeCrm) -> None:

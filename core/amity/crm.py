@@ -38,6 +38,7 @@ class Crm:
             session = crm.acting_as(SYSTEM)
             await session.create(Customer, [{"kind": "person", "name": "Ann Lee"}])
 
+    ``composition`` is what the same settings and plugins were composed to already, where somebody has it.
     Raises :class:`~amity.CompositionError` and :class:`~amity.SettingsError`, which list what is wrong.
     """
 
@@ -46,11 +47,13 @@ class Crm:
         settings: Settings | Mapping[str, Any] | None = None,
         plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = (),
         policy: Policy | None = None,
+        *,
+        composition: Composition | None = None,
     ) -> None:
         if not isinstance(settings, Settings):
             settings = configuration.from_mapping(settings or {})
         self.settings = settings
-        self.composition: Composition = compose(settings, plugins)
+        self.composition = composition or compose(settings, plugins)
         self.policy: Policy = policy or SystemPolicy()
         self.database: Database = connect(
             settings.database_url,
@@ -162,16 +165,30 @@ class Session:
     # --- writes ---------------------------------------------------------------------------------------------
 
     async def create(
-        self, entity: type[Record] | str, rows: Sequence[Mapping[str, Any]], *, on_error: str = "reject_all"
+        self,
+        entity: type[Record] | str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        on_error: str = "reject_all",
+        read_only: bool = False,
     ) -> ChangeResult:
-        """Creates rows. With a user error nothing is written, unless ``on_error="skip_invalid"``."""
-        return await change.create(self, self._entity(entity), rows, on_error=on_error)
+        """Creates rows. With a user error nothing is written, unless ``on_error="skip_invalid"``.
+
+        ``read_only`` lets rows set columns that are read-only for apps; it is for the code of the plugin whose
+        entity it is, here and in :meth:`update` and :meth:`upsert`.
+        """
+        return await change.create(self, self._entity(entity), rows, on_error=on_error, read_only=read_only)
 
     async def update(
-        self, entity: type[Record] | str, updates: Sequence[Update], *, on_error: str = "reject_all"
+        self,
+        entity: type[Record] | str,
+        updates: Sequence[Update],
+        *,
+        on_error: str = "reject_all",
+        read_only: bool = False,
     ) -> ChangeResult:
         """Changes the named columns of rows."""
-        return await change.update(self, self._entity(entity), updates, on_error=on_error)
+        return await change.update(self, self._entity(entity), updates, on_error=on_error, read_only=read_only)
 
     async def upsert(
         self,
@@ -180,9 +197,10 @@ class Session:
         *,
         on: Sequence[str],
         on_error: str = "reject_all",
+        read_only: bool = False,
     ) -> ChangeResult:
         """Updates the rows that the key ``on`` finds, creates the others; ``("external_id",)`` is a key."""
-        return await change.upsert(self, self._entity(entity), rows, on=on, on_error=on_error)
+        return await change.upsert(self, self._entity(entity), rows, on=on, on_error=on_error, read_only=read_only)
 
     async def delete(
         self, entity: type[Record] | str, ids: Sequence[UUID | str], *, on_error: str = "reject_all"

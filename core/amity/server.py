@@ -51,7 +51,11 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
             yield
 
     return Starlette(
-        routes=[Route("/health", _health(crm), methods=["GET"]), *_routes(crm)],
+        routes=[
+            Route("/", _index(crm), methods=["GET"]),
+            Route("/health", _health(crm), methods=["GET"]),
+            *_routes(crm),
+        ],
         middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
         lifespan=lifespan,
     )
@@ -128,6 +132,16 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _index(crm: Crm) -> Callable[[Request], object]:
+    """What can be found here, for whoever opens the address itself."""
+
+    async def index(_: Request) -> PlainTextResponse:
+        paths = [*(f"/{name}" for name in _names(crm)), "/health"]
+        return PlainTextResponse("\n".join([f"Amity {__version__}", *paths, ""]))
+
+    return index
 
 
 def _health(crm: Crm) -> Callable[[Request], object]:

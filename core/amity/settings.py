@@ -188,9 +188,7 @@ def plugin_settings(model: type[BaseModel], name: str, section: Mapping[str, Any
 def _unreadable(error: EnvironmentProblem, prefix: str) -> str:
     field = re.search(r'field "(\w+?)_?"', str(error))
     name = f"{prefix}{field[1].upper()}" if field else f"{prefix}…"
-    return (
-        f"environment: {name}, or what begins with {name}__, can't be read; write lists and tables as JSON"
-    )
+    return f"environment: {name}, or what begins with {name}__, can't be read; write lists and tables as JSON"
 
 
 def explain(error: ValidationError, source: str, known: set[str] | None = None) -> list[str]:

@@ -19,10 +19,11 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Scalar:
-    """A visible column of the row."""
+    """A visible column of the row. ``enum`` writes one of a fixed set of values as GraphQL does, in capitals."""
 
     key: str
     name: str
+    enum: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     GraphQLSyntaxError,
-    OperationDefinitionNode,
     OperationType,
     get_operation_ast,
     parse,
@@ -29,8 +28,8 @@ from .parts import GraphQLContext
 from .reading import Spliced
 from .schema import Api
 
-MAX_TOKENS = 20_000
-"""Tokens of a document; far beyond what people and code generators write."""
+_MAX_KEPT = 50_000
+"""Characters of a document that is kept; one longer was hardly written to be sent again."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Result:
         """As the GraphQL specification has it."""
         found: dict[str, Any] = {"data": self.data} if self.ran else {}
         if self.errors:
-            found["errors"] = [_formatted(error) for error in self.errors]
+            found["errors"] = [dict(error.formatted) for error in self.errors]
         return found
 
     def encode(self) -> bytes:
@@ -83,7 +82,7 @@ class Documents:
 
     def _prepare(self, text: str) -> Prepared:
         try:
-            document = parse(text, max_tokens=MAX_TOKENS)
+            document = parse(text, max_tokens=limits.MAX_TOKENS)
         except GraphQLSyntaxError as error:
             return Prepared(None, (coded(error, PARSE_FAILED),))
         except RecursionError:
@@ -94,10 +93,6 @@ class Documents:
             return Prepared(document, (too_large,))
         errors = validate_document(self._api.graphql, document, tuple(specified_rules))
         return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
-
-
-_MAX_KEPT = 50_000
-"""Characters of a document that is kept; one longer was hardly written to be sent again."""
 
 
 async def execute(
@@ -159,15 +154,6 @@ async def _run(
         outcome = await outcome  # type: ignore[misc]
     assert isinstance(outcome, ExecutionResult)
     return Result(outcome.data, tuple(outcome.errors or ()))
-
-
-def is_mutation(document: DocumentNode, operation_name: str | None) -> bool:
-    operation: OperationDefinitionNode | None = get_operation_ast(document, operation_name)
-    return operation is not None and operation.operation is OperationType.MUTATION
-
-
-def _formatted(error: GraphQLError) -> dict[str, Any]:
-    return dict(error.formatted)
 
 
 def _splice(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,7 +137,9 @@ class _Builder:
         filters = Filters(names, self.source, enums)
         outputs = Outputs(names, self.source, enums, filters, values)
         arguments = Arguments(self.composition.catalog, names, self.settings)
-        writes = Writes(self.composition, names, self.source, outputs, values, arguments, self.claim)
+        writes = Writes(
+            self.composition, names, self.source, outputs, values, arguments, self.claim, self.problems
+        )
         queries = [
             *infos(self.composition, names),
             *reads(self.composition.catalog, names, outputs, filters, arguments),
@@ -317,6 +320,8 @@ class _Builder:
                 made = type_.fields[name]
                 if isinstance(made.type, GraphQLNonNull):
                     made.type = made.type.of_type
+                if made.resolve is not None:
+                    made.resolve = _limited(made.resolve, self.settings.resolver_timeout)
                 owners[f"{type_.name}.{name}"] = self.fields[type_.name][name]
         return owners
 
@@ -337,6 +342,25 @@ class _Builder:
                     **type_.extensions,
                     key: dataclasses.replace(definition, directives=directives),
                 }
+
+
+def _limited(resolve: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """The resolver of a plugin, given up when it takes too long."""
+
+    async def wait(result: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await result
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"took longer than {seconds:g} seconds") from error
+            raise
+
+    def resolve_in_time(source: Any, info: Any, **arguments: Any) -> Any:
+        result = resolve(source, info, **arguments)
+        return wait(result) if isinstance(result, Awaitable) else result
+
+    return resolve_in_time
 
 
 def _holes(

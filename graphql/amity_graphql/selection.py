@@ -88,7 +88,7 @@ class Selections:
         catalog = self.api.catalog
         match named.group:
             case "column":
-                return tree.Scalar(key, named.name)
+                return tree.Scalar(key, named.name, enum=bool(entity.columns[named.name].choices))
             case "expression":
                 return tree.Computed(key, named.name)
             case "money":

@@ -22,6 +22,8 @@ class GraphQLSettings(BaseModel, extra="forbid"):
     """Bytes of a request's body."""
     max_json_depth: int = Field(default=64, ge=1)
     """Levels of objects and lists within a request's JSON."""
+    resolver_timeout: float = Field(default=30.0, gt=0)
+    """Seconds that a root field of a plugin's own may take."""
     cached_documents: int = Field(default=1_000, ge=0)
     """Documents that are kept parsed and validated."""
     graphiql: bool = True

@@ -1,4 +1,8 @@
-"""Mutations: of the entities that ask for them, and every action."""
+"""Mutations: of the entities that ask for them, and every action.
+
+Their fields are nullable: one that fails must not take away what another one in the same operation, committed
+already, has answered.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from .arguments import Arguments, plain, row, row_path
 from .declare import Argument, Field, bare, enumeration, input_type, listed, optional, output
 from .errors import bad_input
 from .filters import PYTHON
-from .names import EntityNames, Input, a, pascal
+from .names import EntityNames, Input, a, label, pascal
 from .outputs import Outputs
 from .parts import GraphQLContext, Info
 from .provenance import Source
@@ -82,6 +86,7 @@ class Writes:
         values: Values,
         arguments: Arguments,
         claim: Claim,
+        problems: list[str],
     ) -> None:
         self.composition = composition
         self.names = names
@@ -90,6 +95,7 @@ class Writes:
         self.values = values
         self.arguments = arguments
         self.claim = claim
+        self.problems = problems
         self._deleted: type | None = None
         self._external = values.input(ExternalIdInput, "ExternalIdInput", "core").annotation
 
@@ -116,22 +122,27 @@ class Writes:
 
     def _action(self, name: str, owned: Owned[Any]) -> Iterator[RootField]:
         action: Action[Any] = owned.value
-        shape = self.values.input(
-            action.input,
-            f"{pascal(name)}Input",
-            owned.plugin,
-            self.composition.catalog.of(action.entity).name if action.entity else None,
-        )
-        about = action.description or pascal(name)
+        entity = self.composition.catalog.of(action.entity).name if action.entity else None
+        if entity is not None and entity not in self.names:
+            self.problems.append(
+                f"plugin {owned.plugin!r}: the action {name!r} returns {entity} records, which can't be read "
+                "through the API; add 'read' to options.api of the entity"
+            )
+            return
+        shape = self.values.input(action.input, f"{pascal(name)}Input", owned.plugin, entity)
+        about = (action.description or label(name)).rstrip(".")
         one, many = self._action_payloads(name, owned.plugin, action)
         given = Argument("input", shape.annotation, "What to do")
         yield RootField(
-            owned.plugin, Field(camel(name), one, about, [given]), self._run(name, action, shape, many=False)
+            owned.plugin,
+            Field(camel(name), optional(one), about, [given]),
+            self._run(name, action, shape, many=False),
         )
+        about += ". A batch, in one transaction" if action.transactional else ". A batch"
         given = Argument("input", listed(shape.annotation), "What to do, in this order")
         yield RootField(
             owned.plugin,
-            Field(f"{camel(name)}Batch", many, f"{about}. A batch, in one transaction.", [given, _ON_ERROR]),
+            Field(f"{camel(name)}Batch", optional(many), about, [given, _ON_ERROR]),
             self._run(name, action, shape, many=True),
         )
 
@@ -216,7 +227,7 @@ class _EntityWrites:
     def _root(
         self, name: str, type_: type, description: str, arguments: list[Argument], resolve: Any
     ) -> RootField:
-        return RootField(self.plugin, Field(name, type_, description, arguments), resolve)
+        return RootField(self.plugin, Field(name, optional(type_), description, arguments), resolve)
 
     # --- inputs ---------------------------------------------------------------------------------------------
 

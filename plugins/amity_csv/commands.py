@@ -19,10 +19,10 @@ from amity.access import SYSTEM
 from .errors import CsvError
 from .exporting import export_rows
 from .files import new_file
-from .importing import Progress as Step
 from .importing import run_import
 from .mapping import load_mapping
 from .report import ImportReport, SectionReport
+from .section import Progress as Step
 
 if TYPE_CHECKING:
     from amity.cli import App

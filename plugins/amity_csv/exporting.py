@@ -129,7 +129,10 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
-    return neutralized(value if isinstance(value, str) else orjson.dumps(value).decode())
+    if isinstance(value, str):
+        return neutralized(value)
+    # PostgreSQL and SQLite keep the keys of an object in orders of their own
+    return neutralized(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode())
 
 
 def _amount(money: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ class Finder:
 
     async def find(self, session: Session, values: Iterable[Any]) -> dict[Any, Found]:
         """Ids by value; what is not found is absent. One statement, or none if all are known."""
-        wanted = set(values)
+        wanted = {value for value in values if storable(value)}
         found: dict[Any, Found] = {value: self._known[value] for value in wanted if value in self._known}
         asked = wanted - found.keys()
         if asked:
@@ -67,6 +67,7 @@ class Finder:
 
 async def external_ids(session: Session, entity: str, system: str, ids: list[str]) -> dict[str, UUID]:
     """The records of an entity that another system knows by these ids."""
+    ids = [id for id in ids if storable(id)]
     rows = (
         await session.find(ExternalId)
         .select("external_id", "entity_id")
@@ -75,3 +76,10 @@ async def external_ids(session: Session, entity: str, system: str, ids: list[str
     )
     # an id without the prefix of its entity, or with it
     return {row["external_id"]: UUID(row["entity_id"].rpartition("_")[2]) for row in rows}
+
+
+def storable(value: Any) -> bool:
+    """Whether a record may have this value at all; others are in no filter either."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return value is not None and (not isinstance(value, int) or -(2**63) <= value < 2**63)

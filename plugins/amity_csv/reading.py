@@ -93,17 +93,11 @@ class CsvFile:
         raise ImportFailed(f"{self.path}: is empty; expected a line with the names of the columns")
 
     def __iter__(self) -> Iterator[Row | Broken]:
-        width = len(self.columns)
-        for found in self._records():
+        for found in self._records(len(self.columns)):
             if isinstance(found, Broken):
                 yield found
                 continue
             line, fields = found
-            if len(fields) != width:
-                value = self._form.delimiter.join(fields)
-                reason = f"has {len(fields)} columns; the header has {width}"
-                yield Broken(line, "", _shown(value), reason)
-                continue
             bad = _bad_byte(fields, self._form.encoding)
             if bad is not None:
                 number, reason = bad
@@ -111,7 +105,9 @@ class CsvFile:
                 continue
             yield Row(line, dict(zip(self.columns, fields, strict=True)))
 
-    def _records(self) -> Iterator[tuple[int, list[str]] | Broken]:
+    def _records(self, width: int | None = None) -> Iterator[tuple[int, list[str]] | Broken]:
+        """Records of ``width`` fields. What is broken costs one line: a quote that is never closed swallows the
+        lines after it, and they are given back."""
         lines = self._lines
         reader = self._reader()
         while True:
@@ -121,13 +117,16 @@ class CsvFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                # an unclosed quote swallows the lines after it: give them back
-                first = lines.give_back()
-                reader = self._reader()
-                yield Broken(start, "", _shown(first), _reason(error, self._form.quote))
-                continue
-            if fields:  # an empty line is none
-                yield start, fields
+                reason = _reason(error, self._form.quote)
+            else:
+                if not fields:  # an empty line is none
+                    continue
+                if width is None or len(fields) == width:
+                    yield start, fields
+                    continue
+                reason = f"has {len(fields)} columns; the header has {width}"
+            yield Broken(start, "", _shown(lines.give_back()), reason)
+            reader = self._reader()
 
     def _reader(self) -> Any:
         return csv.reader(self._lines, delimiter=self._form.delimiter, quotechar=self._form.quote, strict=True)

@@ -43,6 +43,10 @@ class Record:
     refusals: list[Refusal] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
+    def copy(self) -> Record:
+        keys = {column: dict(values) for column, values in self.keys.items()}
+        return Record(self.row, dict(self.values), keys, dict(self.wanted), list(self.refusals), list(self.notes))
+
     def refuse(self, column: str, reason: str) -> None:
         value = self.row.cells.get(column)
         self.refusals.append(Refusal(self.row.line, column, "" if value is None else str(value), reason))
@@ -77,7 +81,7 @@ def _cleaned(column: ColumnPlan, cell: Any, record: Record) -> Any:
         cell = (cell.strip() if rule.trim else cell) or None
     if cell is None:
         cell = rule.default
-    if cell is None:
+    if cell is None or cell == "":
         return None
     text = str(cell)
     if text in rule.map:

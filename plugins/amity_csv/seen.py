@@ -17,11 +17,11 @@ class SeenKeys:
         self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER, said BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
 
-    def first(self, key: str, line: int, said: bytes) -> tuple[int, bytes] | None:
-        """Where the key stood before, and what was said then; None if it is new, and kept now."""
+    def first(self, key: str, line: int, said: bytes) -> tuple[int, bytes]:
+        """The line where the key stood first, and what was said there: this one, if it is new."""
         added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (key, line, said))
         if added.rowcount:
-            return None
+            return line, said
         found: tuple[int, bytes] = self._database.execute(
             "SELECT line, said FROM seen WHERE key = ?", (key,)
         ).fetchone()

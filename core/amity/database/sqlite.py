@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -62,9 +63,7 @@ class SQLite(Database):
                 self._readers.put_nowait(await self._connect(read_only=True))
         except sqlite3.Error as error:
             await self._disconnect()
-            raise ConnectionFailed(
-                f"{self.path}: {error}; is it a SQLite database that you may write?"
-            ) from error
+            raise ConnectionFailed(f"{self.path}: {error}; is it a SQLite database that you may write?") from error
 
     async def _connect(self, *, read_only: bool) -> aiosqlite.Connection:
         mode = "ro" if read_only else "rwc"
@@ -77,6 +76,7 @@ class SQLite(Database):
         )
         self._all.append(connection)
         await connection.create_function(FUNCTION, 1, _fold, deterministic=True)
+        await connection.create_function("amity_float", 1, _float, deterministic=True)
         await connection.create_function("amity_base64", 1, _base64, deterministic=True)
         if not read_only:
             await connection.execute("PRAGMA journal_mode = WAL")
@@ -214,9 +214,7 @@ def path_of(url: str) -> Path:
         raise ConnectionFailed(f"{url!r} is not understood; expected sqlite:///path, with three slashes")
     path = unquote(url.removeprefix("sqlite:///").split("?", 1)[0])
     if path in ("", ":memory:"):
-        raise ConnectionFailed(
-            "an in-memory database can't be shared by readers; name a file: sqlite:///path"
-        )
+        raise ConnectionFailed("an in-memory database can't be shared by readers; name a file: sqlite:///path")
     return Path(path)
 
 
@@ -238,6 +236,11 @@ def translate(error: sqlite3.Error) -> DatabaseError:
 
 def _fold(value: Any) -> Any:
     return fold(value) if isinstance(value, str) else value
+
+
+def _float(value: Any) -> Any:
+    """The shortest text that is this very number; SQLite's own is off in the last digit for some."""
+    return repr(float(value)) if value is not None and math.isfinite(value) else None
 
 
 def _base64(value: Any) -> Any:

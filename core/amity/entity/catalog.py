@@ -462,9 +462,7 @@ def _column(
     )
 
 
-def _check_options(
-    name: str, model: type[Any], options: Any, columns: Mapping[str, Column], wrong: Wrong
-) -> None:
+def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[str, Column], wrong: Wrong) -> None:
     where = f"{name}.options"
     if not isinstance(options, EntityOptions):
         wrong(where, f"is a {type(options).__name__}; expected EntityOptions(prefix=…)")

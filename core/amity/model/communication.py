@@ -61,9 +61,7 @@ class Interaction(Entity):
     )
     channel = fields.CharField(max_length=50, description="The channel, like email or phone")
     direction = fields.CharField(max_length=10, description="Who began: the customer or the company")
-    address = fields.CharField(
-        max_length=500, null=True, description="The customer's address, in its normal form"
-    )
+    address = fields.CharField(max_length=500, null=True, description="The customer's address, in its normal form")
     identity = fields.CharField(
         max_length=10, default="matched", description="Whether the address led to one customer"
     )

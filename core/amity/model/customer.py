@@ -34,9 +34,7 @@ class Customer(Entity):
         description="The user who looks after this customer",
     )
     source = fields.CharField(max_length=100, null=True, description="Where the customer came from")
-    locale = fields.CharField(
-        max_length=35, null=True, description="Language and region (BCP 47), like de-CH"
-    )
+    locale = fields.CharField(max_length=35, null=True, description="Language and region (BCP 47), like de-CH")
     note = fields.TextField(null=True, description="Free text")
     custom_fields: Any = fields.JSONField(default=dict, db_default="{}", description="What has no column")
     search_text = fields.TextField(default="", db_default="", description="Folded text for searching")

@@ -23,9 +23,7 @@ class Event(Record):
     entity_id = fields.UUIDField(description="Id of the record")
     actor = fields.CharField(max_length=200, description="Who did it, like user:usr_… or system")
     change_id = fields.UUIDField(description="The same for everything that one change did")
-    origin = fields.CharField(
-        max_length=200, null=True, description="What it came through: an import, a sync"
-    )
+    origin = fields.CharField(max_length=200, null=True, description="What it came through: an import, a sync")
     before: Any = fields.JSONField(null=True, description="The changed fields as they were")
     after: Any = fields.JSONField(null=True, description="The changed fields as they are now")
     occurred_at = fields.DatetimeField(description="When it happened (UTC)")

@@ -58,9 +58,7 @@ class Deal(Staged):
         on_delete=fields.SET_NULL,
         description="The user who works on it",
     )
-    value_minor = fields.BigIntField(
-        null=True, description="Value in minor units of its currency, like cents"
-    )
+    value_minor = fields.BigIntField(null=True, description="Value in minor units of its currency, like cents")
     currency = fields.CharField(max_length=3, null=True, description="Currency of the value (ISO 4217)")
     opened_on = fields.DateField(null=True, description="When work on it began")
     expected_close_on = fields.DateField(null=True, description="When it is expected to close")
@@ -106,6 +104,4 @@ class StageMove(Record):
     moved_at = fields.DatetimeField(description="When it moved (UTC)")
     actor = fields.CharField(max_length=200, description="Who moved it, like user:usr_… or system")
 
-    options = EntityOptions(
-        prefix="mov", generic=(Generic("entity", related_name="stage_moves", to="Staged"),)
-    )
+    options = EntityOptions(prefix="mov", generic=(Generic("entity", related_name="stage_moves", to="Staged"),))

@@ -22,9 +22,7 @@ class User(Entity):
 
     name = fields.CharField(max_length=200, description="Full name")
     email = fields.CharField(max_length=320, null=True, description="E-mail address, in lower case")
-    active = fields.BooleanField(
-        default=True, db_default=True, description="Whether the person works here now"
-    )
+    active = fields.BooleanField(default=True, db_default=True, description="Whether the person works here now")
     team: Any = fields.ForeignKeyField(
         "core.Team",
         null=True,

@@ -456,8 +456,8 @@ class _Compiler(Orders):
 
     def _field(self, rows: Rows, entity: EntityType, alias: str, item: Field) -> str:
         match item:
-            case Scalar(_, name):
-                return self._scalar(rows, entity, alias, name)
+            case Scalar(_, name, enum):
+                return self._scalar(rows, entity, alias, name, enum)
             case Constant(_, value):
                 return f"{literal(value)}"
             case Money(_, name, parts):
@@ -475,7 +475,7 @@ class _Compiler(Orders):
                     return self._connected(rows, entity, alias, name, page)
         raise TypeError(f"{item!r} is no field")
 
-    def _scalar(self, rows: Rows, entity: EntityType, alias: str, name: str) -> str:
+    def _scalar(self, rows: Rows, entity: EntityType, alias: str, name: str, enum: bool) -> str:
         column = entity.columns.get(name)
         if column is None:
             raise QueryError(f"{entity.name} has no column {name!r}")
@@ -483,7 +483,7 @@ class _Compiler(Orders):
         if column.kind is Kind.ID:
             prefix = entity.prefix if name == "id" else self._prefix_of(column.references)
             return self.dialect.id(prefix, value) if prefix else self.dialect.out(Kind.ID, value)
-        if column.choices:
+        if enum:
             return f"upper({value})"
         return self.dialect.out(column.kind, value)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from ..database import Dialect as DialectName
 from ..database.folding import FUNCTION, fold
 from ..entity import Kind
-from ..entity.values import encode
+from ..entity.values import encode, timestamp
 
 Pair = tuple[str, str]
 
@@ -135,10 +136,7 @@ class SQLiteDialect(Dialect):
         if kind is Kind.BIGINT:
             return f"cast({expression} as text)"
         if kind is Kind.FLOAT:
-            return (
-                f"case when abs({expression}) <= 1.7976931348623157e308 "
-                f"then json(printf('%!.17g', {expression})) end"
-            )
+            return f"json(amity_float({expression}))"
         if kind is Kind.BOOLEAN:
             return f"case {expression} when 1 then json('true') when 0 then json('false') end"
         if kind is Kind.JSON:
@@ -175,7 +173,7 @@ class SQLiteDialect(Dialect):
         values = []
         for kind, expression in keys:
             if kind is Kind.FLOAT:
-                values.append(f"iif({expression} is null, null, printf('%!.17g', {expression}))")
+                values.append(f"amity_float({expression})")
             else:
                 values.append(f"cast({expression} as text)")
         return f"amity_base64(json_array({literal(digest)}, {', '.join(values)}))"
@@ -201,7 +199,15 @@ class PostgreSQLDialect(Dialect):
     }
 
     def placeholder(self, number: int, kind: Kind, many: bool = False) -> str:
-        return f"${number}::{self.types[kind]}{'[]' if many else ''}"
+        several = "[]" if many else ""
+        # times go as text: the driver takes the first and the last of them for infinity
+        text = f"::text{several}" if kind in (Kind.DATETIME, Kind.DATE) else ""
+        return f"${number}{text}::{self.types[kind]}{several}"
+
+    def store(self, value: Any, kind: Kind) -> Any:
+        if kind in (Kind.DATETIME, Kind.DATE) and value is not None:
+            return timestamp(value) if isinstance(value, datetime) else value.isoformat()
+        return super().store(value, kind)
 
     def among(self, expression: str, placeholder: str) -> str:
         return f"{expression} = any({placeholder})"

@@ -35,7 +35,7 @@ async def make_crm(
     composition = compose(from_mapping(settings or {}), plugins)
     async with fresh_database(composition, server_url) as url:
         given = from_mapping(settings or {}, overrides={"database_url": url})
-        async with Crm(given, plugins, policy) as crm:
+        async with Crm(given, plugins, policy, composition=composition) as crm:
             yield crm
 
 

@@ -1,0 +1,124 @@
+"""The demo company: believable, the same for the same seed, and made once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from examples.demo.northlight import generate, state
+
+from amity import (
+    SYSTEM,
+    ContactPoint,
+    Crm,
+    Customer,
+    Deal,
+    Interaction,
+    Pipeline,
+    Related,
+    Relationship,
+    StageMove,
+)
+
+MakeCrm = Callable[..., AbstractAsyncContextManager[Crm]]
+SCRIPT = Path(__file__).parents[1] / "examples" / "demo" / "company.py"
+TODAY = date(2026, 3, 2)
+
+
+async def test_a_tenth_of_the_company(make_crm: MakeCrm) -> None:
+    async with make_crm() as crm:
+        steps: dict[str, tuple[int, int]] = {}
+
+        size = await generate(
+            crm, scale=0.1, today=TODAY, progress=lambda what, done, total: steps.update({what: (done, total)})
+        )
+
+        session = crm.acting_as(SYSTEM)
+        assert await state(crm) == "complete"
+        assert size.customers == await session.find(Customer).count() == 200
+        assert await session.find(Customer).where({"kind": {"eq": "organization"}}).count() == 50
+        assert size.interactions == await session.find(Interaction).count() == 2_000
+        assert size.deals == await session.find(Deal).count() == 300
+        assert size.addresses == await session.find(ContactPoint).count() > 300
+        assert size.deals + size.moves == await session.find(StageMove).count()
+        assert await session.find(Relationship).count() > 40
+        assert await session.find(Pipeline).count() == 3
+        assert all(done == total for done, total in steps.values())
+
+
+async def test_the_company_is_believable(make_crm: MakeCrm) -> None:
+    async with make_crm() as crm:
+        await generate(crm, scale=0.1, today=TODAY)
+        session = crm.acting_as(SYSTEM)
+
+        interactions = (
+            await session.find(Interaction).select("channel", "identity", "occurred_at", "customer_id").all()
+        )
+        channels = {row["channel"] for row in interactions}
+        days = sorted(row["occurred_at"][:10] for row in interactions)
+        identities = {row["identity"].lower() for row in interactions}
+        locales = {row["locale"] for row in await session.find(Customer).select("locale").all()}
+        histories = await (
+            session.find(Deal)
+            .select(
+                "stage.category", "closed_on", Related("stage_moves", ["moved_at"], order_by=["moved_at", "id"])
+            )
+            .all()
+        )
+
+        assert channels == {"email", "phone", "sms", "webchat", "letter"}
+        assert days[0] < "2024-10-01"
+        assert days[-1] <= "2026-03-02"
+        assert identities == {"matched", "ambiguous", "unknown"}
+        assert len(locales) > 8
+        assert await session.find(Customer).where({"organization": {"kind": {"eq": "organization"}}}).count() > 80
+        for deal in histories:
+            closed = deal["stage"]["category"].lower() != "open"
+            assert closed == (deal["closed_on"] is not None)
+            if closed:
+                assert deal["closed_on"] == deal["stage_moves"][-1]["moved_at"][:10]
+        assert max(len(deal["stage_moves"]) for deal in histories) >= 5
+
+
+async def test_the_same_seed_makes_the_same_company(make_crm: MakeCrm) -> None:
+    async def made(seed: int) -> Any:
+        async with make_crm() as crm:
+            await generate(crm, seed=seed, scale=0.02, today=TODAY)
+            session = crm.acting_as(SYSTEM)
+            deals = session.find(Deal).select("name", "value", "stage.name", "owner.name").order_by("id")
+            said = (
+                session.find(Interaction)
+                .select("subject", "body", "occurred_at")
+                .order_by("occurred_at", "subject")
+            )
+            return await deals.all(), await said.all()
+
+    assert await made(3) == await made(3) != await made(4)
+
+
+def test_the_command_makes_it_once(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "amity.toml").write_text('plugins = ["csv"]\n')
+
+    def run() -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AMITY_")}
+        command = [sys.executable, str(SCRIPT), "--config", "amity.toml", "--scale", "0.01"]
+        return subprocess.run(
+            command,
+            env={**kept, "AMITY_DATABASE_URL": database_url},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first, second = run(), run()
+
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "20 customers" in first.stderr
+    assert "The company is there already" in second.stderr
