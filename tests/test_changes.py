@@ -401,8 +401,8 @@ async def test_a_generic_reference_takes_an_id_of_any_kind(make_crm: MakeCrm) ->
             Note,
             [
                 {"about_id": ann, "text": "no type"},
-                {"about_id": ann, "about_type": "Customer", "text": "fine"},
-                {"about_id": encode_id("cus", ann), "about_type": "Deal", "text": "contradiction"},
+                {"about_id": ann, "about_type": "core.Customer", "text": "fine"},
+                {"about_id": encode_id("cus", ann), "about_type": "core.Deal", "text": "contradiction"},
                 {"about_id": encode_id("dea", ann), "text": "no such deal"},
                 {"text": "about nothing"},
             ],
@@ -950,6 +950,7 @@ class Strict(Plugin):
     """Validators whose behavior a test decides."""
 
     name = "strict"
+    deletions = False
     seen: list[Proposed]
     check: Callable[[Context, Sequence[Proposed]], Awaitable[Sequence[Problem]]]
 
@@ -957,7 +958,7 @@ class Strict(Plugin):
         async def check(context: Context, proposed: Sequence[Proposed]) -> Sequence[Problem]:
             return await self.check(context, proposed)
 
-        return [Validator(Customer, ["name", "lifecycle"], check, name="no_robots", timeout=0.2)]
+        return [Validator(Customer, ["name", "lifecycle"], check, "no_robots", 0.2, self.deletions)]
 
 
 def strict(
@@ -998,7 +999,20 @@ async def test_a_validator_refuses_rows_by_field(make_crm: MakeCrm) -> None:
         assert seen == []
         await session.delete(Customer, [ann])
         await session.restore(Customer, [ann])
-        assert [(item.before is None, item.after is None) for item in seen] == [(False, True), (True, False)]
+        assert [(item.before is None, item.after is None) for item in seen] == [(True, False)]
+
+
+async def test_a_validator_is_shown_deletions_if_it_asks_for_them(make_crm: MakeCrm) -> None:
+    async def check(context: Context, proposed: Sequence[Proposed]) -> Sequence[Problem]:
+        return [Problem(item.index, "", "customers stay") for item in proposed if item.after is None]
+
+    plugin = strict(check)
+    plugin.deletions = True
+    async with make_crm([plugin]) as crm:
+        session = crm.acting_as(SYSTEM)
+        (ann,) = await created(session, Customer, person("Ann"))
+        assert the_error(await session.delete(Customer, [ann])).message == "customers stay"
+        assert await session.find(Customer).count() == 1
 
 
 async def test_a_validator_is_called_once_for_a_batch(make_crm: MakeCrm) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+import amity_csv
 from amity import SYSTEM, Crm
 from amity_csv import MappingError, load_mapping, run_import
+from amity_csv.mapping import ColumnRule, FieldRule, Section
+from amity_csv.planning import plan
 
 
 def section(text: str, head: str = 'entity = "Customer"\nfile = "c.csv"\nkey = "external_id"') -> str:
@@ -158,3 +162,19 @@ async def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
         ["import 1 (Customer from c.csv)", "fields.name"],
         ["import 2 (X from c.csv)", "entity"],
     ]
+
+
+def test_the_mapping_in_the_readme_is_one(tmp_path: Path) -> None:
+    readme = Path(amity_csv.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[[import]]" in block]
+    (tmp_path / "import.toml").write_text(example)
+    (tmp_path / "people.csv").write_text("id;status;sector;first;last;title;agent;birthday;mail\n")
+    crm = Crm({"plugins": ["csv"]})
+
+    sections = plan(load_mapping(tmp_path / "import.toml"), tmp_path, crm.catalog, "USD")
+
+    assert [section.entity.name for section in sections] == ["Customer", "ContactPoint"]
+    documented = set(re.findall(r"`(\w+)`", readme))
+    models = (Section, ColumnRule, FieldRule)
+    keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    assert keys - {"fields", "columns"} <= documented

@@ -93,7 +93,7 @@ async def test_an_event_tells_what_happened(make_crm: MakeCrm) -> None:
             "customer.restored",
         ]
         assert {(e.entity_type, e.entity_id, e.actor, e.origin) for e in events} == {
-            ("Customer", id, "plugin:csv", "import 7")
+            ("core.Customer", id, "plugin:csv", "import 7")
         }
         assert before <= events[0].occurred_at <= datetime.now(UTC)
         created, updated, deleted, restored = events
@@ -224,7 +224,7 @@ async def stored(crm: Crm) -> dict[tuple[str, UUID], dict[str, Any]]:
             told = {name: external(crm.catalog, entity, entity.columns[name], row) for name in names}
             for name in ("id", "created_at", "updated_at", "search_text"):
                 told.pop(name, None)
-            rows[entity.name, row["id"]] = {name: v for name, v in told.items() if v is not None}
+            rows[entity.code, row["id"]] = {name: v for name, v in told.items() if v is not None}
     return rows
 
 

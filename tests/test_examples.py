@@ -217,17 +217,6 @@ def test_enabling_the_plugin_adds_its_names_and_no_others(installed: Path) -> No
 def test_the_plugins_own_tests_pass(installed: Path) -> None:
     tests = EXAMPLES / "hello-plugin" / "tests"
 
-    output = run(
-        installed,
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(tests),
-        "-o",
-        "asyncio_mode=auto",
-        str(tests),
-    )
+    output = run(installed, "pytest", "-q", "-p", "no:cacheprovider", str(tests))
 
     assert "2 passed" in output

@@ -8,8 +8,23 @@ from typing import Any
 from graphql import GraphQLObjectType, build_schema
 from tortoise import fields
 
-from amity import EDITABLE, Count, Crm, Customer, Entity, EntityOptions, Plugin, Record, expression
+from amity import (
+    EDITABLE,
+    SYSTEM,
+    Count,
+    Crm,
+    Customer,
+    Entity,
+    EntityOptions,
+    Plugin,
+    Record,
+    Related,
+    expression,
+)
+from amity.composition import compose
 from amity.contracts import FieldDeclaration
+from amity.settings import from_mapping
+from amity.testing import fresh_database
 from amity_graphql import sdl
 
 from .conftest import MakeCrm
@@ -95,3 +110,20 @@ async def test_the_csv_plugin_adds_two_actions_and_no_table(make_crm: MakeCrm) -
         "Mutation.exportCsv",
         "Mutation.exportCsvBatch",
     }
+
+
+async def test_a_rename_in_the_schema_loses_nothing(server_url: str | None) -> None:
+    composition = compose(from_mapping({}))
+    async with fresh_database(composition, server_url) as url:
+        row = {"kind": "person", "name": "Ann", "external_id": {"system": "erp", "id": "7"}}
+        async with Crm({"database_url": url}) as crm:
+            (id,) = (await crm.acting_as(SYSTEM).create(Customer, [row])).ids
+        renamed = {"database_url": url, "schema": {"rename": {"core.Customer": "Client"}}}
+        async with Crm(renamed) as crm:
+            session = crm.acting_as(SYSTEM)
+            result = await session.upsert("Client", [{**row, "name": "Ann Lee"}], on=("external_id",))
+            assert id is not None
+            assert list(result.ids) == [id]
+            found = await session.find("Client").select(Related("external_ids", ["external_id"]), "name").get(id)
+            assert found == {"external_ids": [{"external_id": "7"}], "name": "Ann Lee"}
+            assert await session.find("Client").select("id").where({"events": {"some": {}}}).count() == 1

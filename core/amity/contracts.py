@@ -219,7 +219,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Validator:
-    """Refuses rows, never alters them. ``check`` is called once for all rows of a change."""
+    """Refuses rows, never alters them. ``check`` is called once for all rows of a change.
+
+    Deletions are shown to it only if it asks for them, with ``after`` None.
+    """
 
     entity: type[Entity]
     needs: Sequence[str]
@@ -227,6 +230,7 @@ class Validator:
     name: str = ""
     timeout: float = 10.0
     """Seconds that one batch may take."""
+    deletions: bool = False
 
 
 @dataclass(frozen=True)

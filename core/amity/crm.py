@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from . import change, migration
@@ -24,6 +24,8 @@ from .query.find import Find
 from .query.run import Formatter, compile_for, plain
 from .settings import Settings
 from .tree import Root
+
+T = TypeVar("T")
 
 
 class Crm:
@@ -219,6 +221,14 @@ class Session:
     ) -> ChangeResult:
         """Runs an action of the core or a plugin on a batch of inputs."""
         return await change.run(self, action, inputs, on_error=on_error)
+
+    async def transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Runs ``work`` with a session whose reads and writes share one transaction, and returns its result.
+
+        It is committed when ``work`` returns, rolled back when it raises, and run again, whole, where another
+        change got in between; so ``work`` must do nothing that can't be repeated.
+        """
+        return await change.in_unit(self, work)
 
     def _entity(self, entity: type[Record] | str) -> EntityType:
         return self.crm.catalog.of(entity)

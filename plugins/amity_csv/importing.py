@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amity.change import BadRequest, ChangeError, in_unit
+from amity.change import BadRequest, ChangeError
 from amity.database import DatabaseError
 
 from .errors import ImportFailed
@@ -77,7 +77,7 @@ async def run_import(
 
         if dry_run:
             try:
-                await in_unit(session, undone)
+                await session.transact(undone)
             except _Undo as undo:
                 sections = undo.sections
             except (ChangeError, DatabaseError) as error:

@@ -49,7 +49,7 @@ class Finder:
     async def _ask(self, session: Session, values: list[Any]) -> dict[Any, Found]:
         lookup = self.lookup
         if lookup.by == EXTERNAL_ID and EXTERNAL_ID not in lookup.entity.columns:
-            return dict(await external_ids(session, lookup.entity.name, lookup.system, values))
+            return dict(await external_ids(session, lookup.entity.code, lookup.system, values))
         query = session.find(lookup.entity.name).select("id", lookup.by).where({lookup.by: {"in": values}})
         if lookup.where:
             query = query.where(lookup.where)

@@ -38,7 +38,7 @@ async def _standing(
     keys: list[tuple[str, ...] | None]
     if plan.key == (EXTERNAL_ID,):
         theirs = [str(row[EXTERNAL_ID]["id"]) for row in rows]
-        known = await external_ids(session, plan.entity.name, plan.system, theirs)
+        known = await external_ids(session, plan.entity.code, plan.system, theirs)
         keys = [(str(known[name]),) if name in known else None for name in theirs]
         columns: tuple[str, ...] = ("id",)
         conditions: dict[str, Any] = {"id": {"in": list(known.values())}}

@@ -61,8 +61,8 @@ class ExportInput(BaseModel):
 class ExportResult(BaseModel):
     """An export that was made."""
 
-    file: str
-    rows: int
+    file: str = Field(description="The file, within the plugin's folder")
+    rows: int = Field(description="How many records are in it")
 
 
 class Csv(Plugin[CsvSettings]):

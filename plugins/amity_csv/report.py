@@ -20,53 +20,66 @@ SHOWN = 10
 """Of the same kind, how many are told one by one."""
 
 
-class MappedValue(BaseModel):
-    """A value that the mapping replaced, and in how many rows."""
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    model_config = ConfigDict(frozen=True)
+
+class MappedValue(_Report):
+    """A value that the mapping replaced."""
 
     column: str
+    """Column of the file"""
     value: str
+    """What stands in the file"""
     to: str
+    """What was stored instead"""
     rows: int
+    """In how many rows"""
 
     def __str__(self) -> str:
         return f"{self.column}: {self.value} → {self.to or '(empty)'} {times(self.rows)}"
 
 
-class SectionReport(BaseModel):
-    """What one ``[[import]]`` did. Every row is created, updated, unchanged, refused, skipped or repeated."""
-
-    model_config = ConfigDict(frozen=True)
+class SectionReport(_Report):
+    """What one import did. Each row was created, updated, unchanged, refused, skipped or repeated."""
 
     name: str
+    """What the mapping calls it"""
     entity: str
+    """The entity whose records it made"""
     source: str
-    """The file that the rows came from."""
+    """The file that the rows came from"""
     rows: int = 0
+    """How many rows were read"""
     created: int = 0
+    """How many records were added"""
     updated: int = 0
+    """How many records were changed"""
     unchanged: int = 0
+    """How many records were there already, with the same values"""
     refused: int = 0
+    """How many rows could not be taken"""
     skipped: int = 0
-    """Left out by ``only`` and ``skip``."""
+    """How many rows the mapping leaves out"""
     repeated: int = 0
-    """Left out because their key stood further up, with ``repeated = "skip"``."""
+    """How many rows told of a record that a row further up had told of"""
     mapped: tuple[MappedValue, ...] = ()
+    """Values that the mapping replaced"""
     notes: tuple[str, ...] = ()
-    """Sentences on what was noticed."""
+    """What else was noticed, in sentences"""
     refused_file: str | None = None
-    """Where the refused rows are listed."""
+    """Where the refused rows are listed; null if none was"""
 
 
-class ImportReport(BaseModel):
-    """What an import did; with ``dry_run``, what it would do."""
-
-    model_config = ConfigDict(frozen=True)
+class ImportReport(_Report):
+    """What an import did, or would do."""
 
     dry_run: bool
+    """Whether nothing was written"""
     sections: tuple[SectionReport, ...]
+    """What each import of the mapping did, in their order"""
     seconds: float
+    """How long it took"""
 
     @property
     def changed(self) -> int:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from amity import AccessDenied, ChangeResult, Update, UserError
-from amity.change import ChangeError, in_unit
+from amity.change import ChangeError
 from amity.database import DatabaseError
 
 from .errors import ImportFailed
@@ -117,7 +117,7 @@ class _Section:
             return
         try:
             # look-ups are part of the change, so that what they find is still there when it is referred to
-            done = await in_unit(self.session, lambda joined: self._attempt(joined, records))
+            done = await self.session.transact(lambda joined: self._attempt(joined, records))
         except AccessDenied:
             raise
         except (ChangeError, DatabaseError) as error:

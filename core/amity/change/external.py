@@ -30,7 +30,7 @@ async def find(session: Session, entity: EntityType, pairs: Sequence[Pair]) -> d
     columns = [("system", Kind.TEXT), ("external_id", Kind.TEXT), ("entity_type", Kind.TEXT)]
     on = "WHERE" if tx.dialect == "sqlite" else "ON"
     for chunk in storage.chunks(list(dict.fromkeys(pairs))):
-        keys = storage.Keys(tx.dialect, columns, [(*pair, entity.name) for pair in chunk])
+        keys = storage.Keys(tx.dialect, columns, [(*pair, entity.code) for pair in chunk])
         rows = await tx.fetch(
             f'SELECT k.n, t."entity_id" FROM {keys.sql} {storage.join(tx.dialect)} {storage.table_of(ids)} t '
             f'{on} t."system" = k."system" AND t."entity_type" = k."entity_type" '
@@ -75,7 +75,7 @@ async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> 
     for draft in drafts:
         assert draft.item.external is not None
         system, id = draft.item.external
-        values = {"entity_type": entity.name, "entity_id": draft.id, "system": system, "external_id": id}
+        values = {"entity_type": entity.code, "entity_id": draft.id, "system": system, "external_id": id}
         row = fresh(ids, Item(draft.index, None, values), new_id(), unit.now)
         row.compare(ids)
         rows.append(row)

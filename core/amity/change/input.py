@@ -209,14 +209,15 @@ class Reading:
                 continue
             kind = values.get(generic.type_column)
             if isinstance(given, str):
-                found = self.catalog.by_id(given)[0].name
+                found = self.catalog.by_id(given)[0].code
                 if kind is not None and kind != found:
-                    message = f"is {kind!r}, but {generic.id_column} is an id of {found}"
+                    message = f"is {kind!r}, but {generic.id_column} is an id of {found!r}"
                     refusals.refuse(index, (generic.type_column,), "invalid", message)
                 kind = values[generic.type_column] = found
-            if kind not in generic.targets:
+            referred = self.catalog.by_code(kind)
+            if referred is None or referred.name not in generic.targets:
                 message = f"expected an id of {', '.join(generic.targets)}" + (
-                    f", got one of {kind}" if kind else ""
+                    f", got one of {referred.name if referred else kind}" if kind else ""
                 )
                 refusals.refuse(index, (generic.id_column,), "invalid", message)
 

@@ -73,7 +73,10 @@ async def validate(
         if validator.entity is not entity.model:
             continue
         name = validator.name or f"{entity.name} validator {number + 1}"
-        narrowed = [_narrow(proposal, validator.needs) for proposal in proposals]
+        shown = [proposal for proposal in proposals if validator.deletions or proposal.after is not None]
+        if not shown:
+            continue
+        narrowed = [_narrow(proposal, validator.needs) for proposal in shown]
         handed = reacting(session, owned.plugin)
         problems = await call(
             owned.plugin,
@@ -82,7 +85,7 @@ async def validate(
             validator.timeout,
             lambda v=validator, h=handed, n=narrowed: v.check(h, n),  # type: ignore[misc]
         )
-        known = {proposal.index for proposal in proposals}
+        known = {proposal.index for proposal in shown}
         for problem in problems:
             if not isinstance(problem, Problem) or problem.index not in known:
                 raise PluginError(

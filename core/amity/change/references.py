@@ -44,7 +44,8 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
             if not (entity.is_staged and relation.column.name in STAGE_COLUMNS):
                 note(draft, relation.column.name, relation.target)
         for generic in entity.generic.values():
-            note(draft, generic.id_column, draft.after[generic.type_column])
+            referred = catalog.by_code(draft.after[generic.type_column])
+            note(draft, generic.id_column, referred.name if referred else None)
     alive: dict[str, set[UUID]] = {}
     for name in sorted(wanted):
         target = catalog[name]

@@ -183,7 +183,7 @@ def _holders(catalog: Catalog, target: EntityType) -> Iterator[_Holder]:
                 yield _Holder(entity, relation.column.name, relation.on_delete, field)
         for generic in entity.generic.values():
             if target.name in generic.targets and entity.is_entity:
-                condition = f"t.\"{generic.type_column}\" = '{target.name}'"
+                condition = f"t.\"{generic.type_column}\" = '{target.code}'"
                 field = f"{entity.name}.{generic.name}"
                 yield _Holder(entity, generic.id_column, "CASCADE", field, condition)
 
@@ -279,7 +279,7 @@ async def _check_parents(session: Session, entity: EntityType, reached: Reached,
     wanted: dict[str, set[UUID]] = defaultdict(set)
     for name, members in reached.items():
         for member in members.values():
-            for _, target, id in _parents(catalog[name], member.row):
+            for _, target, id in _parents(catalog, catalog[name], member.row):
                 if id not in reached.get(target, {}):
                     wanted[target].add(id)
     alive = {
@@ -293,7 +293,7 @@ async def _check_parents(session: Session, entity: EntityType, reached: Reached,
             for id, member in list(members.items()):
                 missing = [
                     (column, target)
-                    for column, target, parent in _parents(catalog[name], member.row)
+                    for column, target, parent in _parents(catalog, catalog[name], member.row)
                     if parent not in reached.get(target, {}) and parent not in alive.get(target, {})
                 ]
                 if not missing:
@@ -308,14 +308,15 @@ async def _check_parents(session: Session, entity: EntityType, reached: Reached,
                         refusals.refuse(member.index, (column,), "not_found", message)
 
 
-def _parents(entity: EntityType, row: Row) -> Iterator[tuple[str, str, UUID]]:
+def _parents(catalog: Catalog, entity: EntityType, row: Row) -> Iterator[tuple[str, str, UUID]]:
     """(column, entity, id) of everything that a row can't be without."""
     for relation in entity.to_one.values():
         if relation.on_delete != "SET NULL" and row[relation.column.name] is not None:
             yield relation.column.name, relation.target, row[relation.column.name]
     for generic in entity.generic.values():
-        if row[generic.id_column] is not None:
-            yield generic.id_column, row[generic.type_column], row[generic.id_column]
+        referred = catalog.by_code(row[generic.type_column])
+        if referred is not None and row[generic.id_column] is not None:
+            yield generic.id_column, referred.name, row[generic.id_column]
 
 
 # --- writing ----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ async def add_moves(session: Session, entity: EntityType, drafts: Sequence[Draft
         [
             {
                 "id": new_id(),
-                "entity_type": entity.name,
+                "entity_type": entity.code,
                 "entity_id": draft.id,
                 "pipeline_id": draft.after["pipeline_id"],
                 "from_stage_id": draft.before["stage_id"] if draft.before is not None else None,

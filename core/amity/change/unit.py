@@ -96,7 +96,7 @@ class Unit:
                 position=None,
                 number=len(self.events),
                 type=f"{entity.singular}.{verb}",
-                entity_type=entity.name,
+                entity_type=entity.code,
                 entity_id=id,
                 actor=str(session.principal),
                 change_id=self.change_id,

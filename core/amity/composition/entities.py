@@ -161,7 +161,7 @@ def with_relations(work: Work, entities: Mapping[str, EntityType]) -> Catalog:
                         entity.name,
                         reference.id_column,
                         entity.description,
-                        constant=(reference.type_column, target),
+                        constant=(reference.type_column, entities[target].code),
                     ),
                     entity.plugin,
                 )

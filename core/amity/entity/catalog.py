@@ -192,6 +192,11 @@ class EntityType:
     batches: Mapping[str, BatchField]
 
     @property
+    def code(self) -> str:
+        """``core.Customer``: what generic references and events keep. A rename in the schema does not touch it."""
+        return f"{self.plugin}.{self.model.__name__}"
+
+    @property
     def is_entity(self) -> bool:
         """Whether rows have versions and can be deleted; records of a log do not."""
         return "deleted_at" in self.columns
@@ -229,6 +234,7 @@ class Catalog(Mapping[str, EntityType]):
         self._entities = {entity.name: entity for entity in entities}
         self._by_model = {entity.model: entity for entity in self._entities.values()}
         self._by_prefix = {entity.prefix: entity for entity in self._entities.values()}
+        self._by_code = {entity.code: entity for entity in self._entities.values()}
         self.prefixes = {entity.prefix: entity.name for entity in self._entities.values()}
 
     def __getitem__(self, name: str) -> EntityType:
@@ -252,6 +258,10 @@ class Catalog(Mapping[str, EntityType]):
                 "Is the plugin that brings it enabled?"
             )
         return found
+
+    def by_code(self, code: str | None) -> EntityType | None:
+        """The entity that a generic reference or an event names, if its plugin is enabled."""
+        return self._by_code.get(code or "")
 
     def by_id(self, text: str) -> tuple[EntityType, UUID]:
         """The entity and UUID of an external id. Raises :class:`~amity.entity.ids.InvalidId`."""

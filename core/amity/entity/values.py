@@ -119,5 +119,5 @@ def _target(catalog: Catalog, entity: EntityType, column: Column, row: Mapping[s
         return catalog.get(column.references)
     for generic in entity.generic.values():
         if generic.id_column == column.name:
-            return catalog.get(row.get(generic.type_column) or "")
+            return catalog.by_code(row.get(generic.type_column))
     return None

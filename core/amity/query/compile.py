@@ -547,7 +547,7 @@ class _Compiler(Orders):
             other = self.alias("t")
             on = [
                 f'{other}."id" = {rows.column(alias, reference.id_column)}',
-                f"{rows.column(alias, reference.type_column)} = {literal(target_name)}",
+                f"{rows.column(alias, reference.type_column)} = {literal(target.code)}",
             ]
             objects.append(self._joined_object(rows, target, other, on, fields))
         if not objects:
