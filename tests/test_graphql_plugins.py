@@ -188,14 +188,13 @@ async def test_a_batch_field_that_fails_for_some_is_null_for_them_alone(make_crm
         ]
         assert errors == [
             {
-                "message": "plugin 'loyalty': Customer.nextReward failed: none left",
+                "message": "plugin 'loyalty': Customer.nextReward failed",
                 "locations": [{"line": 3, "column": 37}],
                 "path": ["companies", "edges", 1, "node", "gift"],
                 "extensions": {"code": "PLUGIN_FAILED", "plugin": "loyalty"},
             },
             {
-                "message": "plugin 'loyalty': Customer.luckyNumber failed: "
-                "expected a whole number, got 'no number'",
+                "message": "plugin 'loyalty': Customer.luckyNumber failed",
                 "locations": [{"line": 3, "column": 64}],
                 "path": ["companies", "edges", 0, "node", "luckyNumber"],
                 "extensions": {"code": "PLUGIN_FAILED", "plugin": "loyalty"},

@@ -152,9 +152,14 @@ class Session:
         """A query of an entity, to be narrowed, ordered and run."""
         return Find(self, self.crm.catalog.of(entity))
 
-    async def read(self, roots: Mapping[str, Root], format_batch: Formatter = plain) -> Answer:
-        """Answers a query tree: all roots by one statement, from one snapshot."""
-        return await read(self, roots, format_batch)
+    async def read(
+        self, roots: Mapping[str, Root], format_batch: Formatter = plain, *, max_rows: int | None = None
+    ) -> Answer:
+        """Answers a query tree: all roots by one statement, from one snapshot.
+
+        ``max_rows`` refuses what could answer with more rows, by the sizes of its pages.
+        """
+        return await read(self, roots, format_batch, max_rows)
 
     def compile(self, roots: Mapping[str, Root]) -> Statement:
         """The statement that :meth:`read` would run."""

@@ -254,6 +254,13 @@ class Page:
     last: int | None = None
     before: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, size in (("first", self.first), ("last", self.last)):
+            if size is not None and (not isinstance(size, int) or not 0 <= size < 2**31):
+                raise ValueError(f"{name} is {size!r}; expected a whole number from 0")
+        if self.first is not None and self.last is not None:
+            raise ValueError("first and last are both given; a page begins at one end")
+
 
 # --- roots ----------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,9 @@ async def _read(
 ) -> dict[str, tuple[str | None, list[FieldError]] | Exception]:
     found: dict[str, Any] = {}
     try:
-        answered: Answer = await context.session.read({key: item.root for key, item in asked.items()}, _format)
+        answered: Answer = await context.session.read(
+            {key: item.root for key, item in asked.items()}, _format, max_rows=context.api.settings.max_rows
+        )
     except QueryError as error:
         # told by compiling, before anything ran: whose mistake it is shows when each is compiled alone
         wrong = {key: problem for key, item in asked.items() if (problem := _problem(context, item))}
@@ -173,7 +175,7 @@ def _blamed(context: GraphQLContext, item: _Asked, error: Exception) -> Exceptio
     plugins = set(_used(context.crm.catalog, item.root))
     if len(plugins) != 1:
         return error
-    failed = PluginFailed(plugins.pop(), f"an expression in where or orderBy failed: {error}")
+    failed = PluginFailed(plugins.pop(), "an expression in where or orderBy failed")
     failed.__cause__ = error
     return failed
 

@@ -12,6 +12,8 @@ class GraphQLSettings(BaseModel, extra="forbid"):
     """Rows of a connection that is asked for without ``first`` or ``last``."""
     max_page_size: int = Field(default=500, ge=1)
     """Rows of a connection that may be asked for at most."""
+    max_rows: int = Field(default=250_000, ge=1)
+    """Rows that an answer may have at most, as the sizes of its pages say before anything is run."""
     max_depth: int = Field(default=50, ge=1)
     """Levels of fields within fields."""
     max_fields: int = Field(default=2_000, ge=1)

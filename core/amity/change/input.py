@@ -87,7 +87,9 @@ def writable(catalog: Catalog, entity: EntityType, verb: Verb, *, read_only: boo
         return column.writable or (read_only and column.name not in kept)
 
     names = [column.name for column in entity.columns.values() if open_to(column) and column.name not in kept]
-    if verb != "update":
+    if verb == "update":
+        names = [name for name in names if name not in entity.fixed]
+    else:
         names.insert(0, "id")
         if entity.is_staged:
             names.append("stage_entered_at")

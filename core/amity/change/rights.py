@@ -42,10 +42,10 @@ async def load(
     return {id: row for id, row in found.items() if id not in denied} if denied else found
 
 
-async def check_created(session: Session, entity: EntityType, ids: Sequence[UUID]) -> None:
-    """Raises :class:`AccessDenied` if a new row is not one that the principal may create."""
-    if await _denied(session, entity, ids, "create"):
-        raise AccessDenied(f"{session.principal} may not create such {entity.plural}")
+async def check_written(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> None:
+    """Raises :class:`AccessDenied` if a row, as it was written, is not one that the principal may write so."""
+    if await _denied(session, entity, ids, verb):
+        raise AccessDenied(f"{session.principal} may not {verb} such {entity.plural}")
 
 
 async def _denied(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> set[UUID]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from ..contracts import LogEvent
 from ..database import DatabaseError, Dialect, Transaction
 from ..database.base import Row
 from ..entity import EntityType, new_id
+from ..model import Event
 from .errors import BadRequest, Contention, repeatable
 from .flush import flush
 
@@ -152,7 +154,9 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
         )
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await session.crm.database.transact(lambda tx: _run(session, tx, work))
+            result, unit = await session.crm.database.transact(lambda tx: _run(session, tx, work))
+            await session.crm.database.grew(_written(unit))
+            return result
         except DatabaseError as error:
             if not repeatable(error):
                 raise
@@ -164,7 +168,9 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
     raise AssertionError("unreachable")
 
 
-async def _run(session: Session, transaction: Transaction, work: Callable[[Session], Awaitable[T]]) -> T:
+async def _run(
+    session: Session, transaction: Transaction, work: Callable[[Session], Awaitable[T]]
+) -> tuple[T, Unit]:
     unit = Unit(
         crm=session.crm,
         change_id=new_id(),
@@ -185,7 +191,18 @@ async def _run(session: Session, transaction: Transaction, work: Callable[[Sessi
     task = asyncio.current_task()
     if task is not None:
         task.add_done_callback(lambda done: _committed(unit, done))
-    return result
+    return result, unit
+
+
+def _written(unit: Unit) -> Counter[str]:
+    """Rows that a unit wrote, by table."""
+    catalog = unit.crm.catalog
+    rows = Counter(catalog.of(Event).table for _ in unit.events)
+    for event in unit.events:
+        entity = catalog.by_code(event.entity_type)
+        if entity is not None:
+            rows[entity.table] += 1
+    return rows
 
 
 def _committed(unit: Unit, task: asyncio.Task[Any]) -> None:

@@ -208,6 +208,9 @@ def _patched(
     if item.expected_version is not None and item.expected_version != before["version"]:
         message = f"expected version {item.expected_version}, but it is version {before['version']} by now"
         refusals.refuse(item.index, ("expected_version",), "conflict", message)
+    for name in entity.fixed & item.values.keys():
+        if item.values[name] != before[name]:
+            refusals.refuse(item.index, item.path(name), "read_only", "is set when a record is created, and stays")
     return patched(_normalized(session, entity, item, before, False, refusals), before)
 
 
@@ -276,6 +279,7 @@ async def _change(
     on_error: str,
 ) -> ChangeResult:
     """Checks drafts and writes those that hold."""
+    proposed = list(drafts)
     drafts = _valid(drafts, refusals)
     await references.check(session, entity, drafts, refusals)
     if entity.is_staged:
@@ -302,7 +306,26 @@ async def _change(
     )
     if refusals and on_error == "reject_all":
         return nothing(count, refusals)
+    _refuse_dangling(entity, proposed, refusals)
     return await _write(session, entity, count, _valid(drafts, refusals), _valid(unnamed, refusals), refusals)
+
+
+def _refuse_dangling(entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> None:
+    """Refuses rows that refer to new rows of the same batch that were refused."""
+    columns = [link.column.name for link in entity.to_one.values() if link.target == entity.name]
+    while columns:
+        gone = {draft.id for draft in drafts if draft.before is None and draft.index in refusals}
+        found = [
+            (draft, name)
+            for draft in _valid(drafts, refusals)
+            for name in columns
+            if draft.after.get(name) in gone
+        ]
+        if not found:
+            return
+        for draft, name in found:
+            message = f"the {keys.named(entity)} that it refers to was refused"
+            refusals.refuse(draft.index, draft.item.path(name), "not_found", message)
 
 
 def _valid(drafts: Sequence[Draft], refusals: Refusals) -> list[Draft]:
@@ -332,13 +355,14 @@ async def _write(
         draft.after["updated_at"] = unit.now
     if created:
         await storage.insert(unit.transaction, entity, [draft.after for draft in created])
-        await rights.check_created(session, entity, [draft.id for draft in created])
+        await rights.check_written(session, entity, [draft.id for draft in created], "create")
     if updated:
         changed = {name for draft in updated for name in draft.changed}
         columns = [name for name in entity.columns if name in changed]
         await storage.update(
             unit.transaction, entity, [draft.after for draft in updated], [*columns, "version", "updated_at"]
         )
+        await rights.check_written(session, entity, [draft.id for draft in updated], "update")
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
     catalog = session.crm.catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
@@ -128,6 +128,10 @@ class Database(ABC):
     async def _unit(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async with self._transaction() as transaction:
             return await work(transaction)
+
+    @abstractmethod
+    async def grew(self, rows: Mapping[str, int]) -> None:
+        """Told how many rows were written to which tables, so that the database can look at them anew."""
 
     @abstractmethod
     async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:

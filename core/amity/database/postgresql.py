@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from .base import (
 )
 
 MINIMUM = 150000
+_ANALYZE_ROWS = 500
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -32,7 +33,9 @@ class PostgreSQL(Database):
     def __init__(self, url: str, pool_size: int = 10, statement_timeout: float = 30.0) -> None:
         super().__init__(url)
         self._size = pool_size
-        self._timeout = statement_timeout
+        self.timeout = statement_timeout
+        self._grown: dict[str, tuple[int, int]] = {}
+        """For each table: rows written before it was last analyzed, and since; by this process."""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
@@ -43,7 +46,7 @@ class PostgreSQL(Database):
                 max_size=self._size,
                 server_settings={
                     "application_name": "amity",
-                    "statement_timeout": str(int(self._timeout * 1000)),
+                    "statement_timeout": str(int(self.timeout * 1000)),
                     "timezone": "UTC",
                     "extra_float_digits": "1",
                 },
@@ -71,7 +74,7 @@ class PostgreSQL(Database):
                 self.ran(sql)
                 return cast(list[Row], await connection.fetch(sql, *parameters, timeout=timeout))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise translate(error, self._timeout) from error
+            raise translate(error, self.timeout) from error
 
     async def stream(
         self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
@@ -83,14 +86,14 @@ class PostgreSQL(Database):
                 while rows := await cursor.fetch(batch):
                     yield cast(list[Row], rows)
         except (asyncpg.PostgresError, OSError) as error:
-            raise translate(error, self._timeout) from error
+            raise translate(error, self.timeout) from error
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         try:
             connection = await self.pool.acquire()
         except _FAILURES as error:
-            raise translate(error, self._timeout) from error
+            raise translate(error, self.timeout) from error
         try:
             transaction = connection.transaction()
             try:
@@ -98,7 +101,7 @@ class PostgreSQL(Database):
                 # a generic plan does not know how many rows a batch brings, and reads whole indexes for each
                 await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
             except _FAILURES as error:
-                raise translate(error, self._timeout) from error
+                raise translate(error, self.timeout) from error
             try:
                 yield PostgreSQLTransaction(self, connection)
             except BaseException:
@@ -109,9 +112,24 @@ class PostgreSQL(Database):
             try:
                 await transaction.commit()
             except _FAILURES as error:
-                raise translate(error, self._timeout) from error
+                raise translate(error, self.timeout) from error
         finally:
             await self.pool.release(connection)
+
+    async def grew(self, rows: Mapping[str, int]) -> None:
+        """Has tables analyzed that grew by much since.
+
+        The server does so itself, but up to a minute later, and until then it takes them for nearly empty:
+        one that a first import has just filled would be read whole for each row of another.
+        """
+        for table, count in rows.items():
+            seen, new = self._grown.get(table, (0, 0))
+            new += count
+            if new >= max(_ANALYZE_ROWS, seen):
+                seen, new = seen + new, 0
+                with suppress(DatabaseError):
+                    await self.transact(lambda tx, table=table: tx.execute(f'ANALYZE "{table}"'))  # type: ignore[misc]
+            self._grown[table] = (seen, new)
 
     async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         rows = await self.read(f"EXPLAIN {sql}", parameters)
@@ -148,14 +166,14 @@ class PostgreSQLTransaction:
         try:
             return cast(list[Row], await self.connection.fetch(sql, *parameters))
         except _FAILURES as error:
-            raise translate(error) from error
+            raise translate(error, self._database.timeout) from error
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self._database.ran(sql)
         try:
             status = await self.connection.execute(sql, *parameters)
         except _FAILURES as error:
-            raise translate(error) from error
+            raise translate(error, self._database.timeout) from error
         last = status.rsplit(" ", 1)[-1]
         return int(last) if last.isdigit() else 0
 
@@ -164,7 +182,7 @@ class PostgreSQLTransaction:
         try:
             await self.connection.executemany(sql, rows)
         except _FAILURES as error:
-            raise translate(error) from error
+            raise translate(error, self._database.timeout) from error
 
 
 def translate(error: BaseException, timeout: float = 0) -> DatabaseError:

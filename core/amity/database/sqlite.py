@@ -7,7 +7,7 @@ import base64
 import math
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class SQLite(Database):
         self._all.append(connection)
         await connection.create_function(FUNCTION, 1, _fold, deterministic=True)
         await connection.create_function("amity_float", 1, _float, deterministic=True)
+        await connection.create_function("amity_integer", 1, _integer, deterministic=True)
         await connection.create_function("amity_base64", 1, _base64, deterministic=True)
         if not read_only:
             await connection.execute("PRAGMA journal_mode = WAL")
@@ -96,20 +97,27 @@ class SQLite(Database):
     async def read(self, sql: str, parameters: Sequence[Any] = (), timeout: float | None = None) -> list[Row]:
         async with self._reader() as connection:
             self.ran(sql)
+            limit = timeout or self._timeout
             work = asyncio.ensure_future(connection.execute_fetchall(sql, parameters))
             try:
-                rows = await asyncio.wait_for(asyncio.shield(work), timeout or self._timeout)
-            except (TimeoutError, asyncio.CancelledError) as error:
-                # stopping the wait does not stop the statement
-                await connection.interrupt()
-                await asyncio.gather(work, return_exceptions=True)
-                if isinstance(error, TimeoutError):
-                    limit = timeout or self._timeout
-                    raise DatabaseError(f"the statement was stopped after {limit:g} seconds") from None
+                # wait_for would lose a cancellation that comes together with the result
+                done, _ = await asyncio.wait({work}, timeout=limit)
+            except asyncio.CancelledError:
+                await self._stop(connection, work)
                 raise
+            if not done:
+                await self._stop(connection, work)
+                raise DatabaseError(f"the statement was stopped after {limit:g} seconds")
+            try:
+                return list(work.result())
             except sqlite3.Error as error:
                 raise translate(error) from error
-            return list(rows)
+
+    @staticmethod
+    async def _stop(connection: aiosqlite.Connection, work: asyncio.Future[Any]) -> None:
+        """Ends a statement: ending the wait for it does not."""
+        await connection.interrupt()
+        await asyncio.gather(work, return_exceptions=True)
 
     async def stream(
         self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
@@ -150,6 +158,9 @@ class SQLite(Database):
             except sqlite3.Error as error:
                 await self._writer.rollback()
                 raise translate(error) from error
+
+    async def grew(self, rows: Mapping[str, int]) -> None:
+        """SQLite chooses its plans by the indexes alone."""
 
     async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         rows = await self.read(f"EXPLAIN QUERY PLAN {sql}", parameters)
@@ -227,7 +238,7 @@ def translate(error: sqlite3.Error) -> DatabaseError:
         return UniqueViolation(text, named[1] if named else None, [column for _, column in names])
     if text.startswith("FOREIGN KEY constraint failed"):
         return ForeignKeyViolation(text)
-    if "overflow" in text or "malformed JSON" in text:
+    if "integer overflow" in text or "malformed JSON" in text or "user-defined function raised" in text:
         return EvaluationError(text)
     if "no such table" in text or "no such column" in text:
         return DatabaseError(f"{text}; the database is behind: run `amity migrate`")
@@ -241,6 +252,13 @@ def _fold(value: Any) -> Any:
 def _float(value: Any) -> Any:
     """The shortest text that is this very number; SQLite's own is off in the last digit for some."""
     return repr(float(value)) if value is not None and math.isfinite(value) else None
+
+
+def _integer(value: Any) -> Any:
+    """A whole number as it is. SQLite goes on with a rounded one where 64 bits are too few: that fails."""
+    if isinstance(value, float):
+        raise ValueError("integer overflow")  # an OverflowError is taken for a text that is too long
+    return value
 
 
 def _base64(value: Any) -> Any:

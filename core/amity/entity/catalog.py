@@ -202,6 +202,13 @@ class EntityType:
         return "deleted_at" in self.columns
 
     @property
+    def fixed(self) -> frozenset[str]:
+        """Columns that never change once a row is there."""
+        return frozenset(
+            self.to_one[name].column.name if name in self.to_one else name for name in self.options.fixed
+        )
+
+    @property
     def is_staged(self) -> bool:
         return issubclass(self.model, Staged)
 
@@ -485,6 +492,7 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
         wrong(where, f"api has {', '.join(sorted(unknown))}; known are {', '.join(sorted(VERBS))}")
     named = {
         "read_only": options.read_only,
+        "fixed": options.fixed,
         "searchable": options.searchable,
         "personal": options.personal,
         "choices": options.choices,
@@ -493,7 +501,7 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
     relations = {key[: -len("_id")] for key in columns if key.endswith("_id")}
     for option, keys in named.items():
         for key in keys:
-            if key not in columns and not (option in ("read_only", "personal") and key in relations):
+            if key not in columns and not (option in ("read_only", "fixed", "personal") and key in relations):
                 wrong(f"{where}.{option}", f"there is no column {key!r}")
     if options.searchable and "search_text" not in columns:
         wrong(f"{where}.searchable", "needs a column search_text = TextField(default='', db_default='')")

@@ -79,6 +79,8 @@ def _aggregate_kind(function: str, path: str, entity: EntityType, catalog: Catal
         return Kind.BIGINT
     kind = _readable(entity, path.split(".")[-1], path)
     if function in ("min", "max"):
+        if kind in (Kind.BOOLEAN, Kind.ID, Kind.JSON):
+            raise ExpressionProblem(f"{function} needs something with an order, and {path!r} is a {kind.value}")
         return kind
     if kind not in _NUMBERS:
         raise ExpressionProblem(f"{function} needs a number, and {path!r} is a {kind.value}")

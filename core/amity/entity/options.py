@@ -35,6 +35,7 @@ class EntityOptions:
     * ``api``: what apps may do through GraphQL and actions; reading only, unless asked for.
     * ``plural``: the name of its lists, where adding an s is wrong (``"opportunities"``).
     * ``read_only``: columns that no input may set.
+    * ``fixed``: columns or references that are set when a row is created, and never change.
     * ``searchable``: text columns folded into ``search_text``; the entity must have that column.
     * ``personal``: columns that identify a person.
     * ``unique``: keys, each a column or :class:`Unique`; also what rows can be upserted by.
@@ -49,6 +50,7 @@ class EntityOptions:
     api: frozenset[Verb] | set[Verb] = frozenset(("read",))
     plural: str | None = None
     read_only: frozenset[str] | set[str] = frozenset()
+    fixed: frozenset[str] | set[str] = frozenset()
     searchable: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
     unique: tuple[str | Unique, ...] = ()

@@ -35,6 +35,7 @@ class Stage(Entity):
     options = EntityOptions(
         prefix="stg",
         api=EDITABLE,
+        fixed={"pipeline"},  # what is in a stage is in its pipeline
         choices={"category": ("open", "won", "lost")},
         unique=(Unique(("pipeline", "name")),),
     )

@@ -57,14 +57,21 @@ def compile_roots(
     roots: Mapping[str, Root],
     *,
     without_expressions: bool = False,
+    max_rows: int | None = None,
 ) -> Statement:
     """Roots by the key of their answer → the statement. Raises :class:`QueryError`.
 
-    ``without_expressions`` answers plugins' expression fields with null, for when one of them broke the
-    statement.
+    ``max_rows`` refuses what could answer with more rows, by the sizes of its pages. ``without_expressions``
+    answers plugins' expression fields with null, for when one of them broke the statement.
     """
-    compiler = _Compiler(catalog, policy, principal, DIALECTS[dialect], without_expressions)
+    compiler = _Compiler(catalog, policy, principal, DIALECTS[dialect], without_expressions, max_rows)
     return compiler.compile(roots)
+
+
+MAX_JOINS = 50
+"""To-one relations that one page of rows can follow. SQLite joins 64 tables."""
+MAX_LINKS = 7
+"""Levels of to-one relations below a row. SQLite's parser takes nine."""
 
 
 class _Compiler(Orders):
@@ -77,6 +84,7 @@ class _Compiler(Orders):
         principal: Principal,
         dialect: Dialect,
         without_expressions: bool,
+        max_rows: int | None,
     ) -> None:
         super().__init__(catalog, policy, principal, dialect)
         self.without_expressions = without_expressions
@@ -85,12 +93,18 @@ class _Compiler(Orders):
         self.computed: list[ComputedUse] = []
         self.root = ""
         self.path: list[Step] = []
+        self.nested = 0
+        self.max_rows = max_rows
+        self.expected = 1
+        """Rows that the page we are in can have, for all its parents together."""
+        self.total = 0
 
     def compile(self, roots: Mapping[str, Root]) -> Statement:
         answers: list[str] = []
         for key, root in roots.items():
             self.root = key
             self.path = []
+            self.expected = 1
             answers.append(f"({self._root(root)}) as {identifier(f'a{len(answers)}')}")
         head = "with " + ",\n".join(cte for cte in self.ctes if cte) + "\n" if any(self.ctes) else ""
         return Statement(
@@ -138,6 +152,8 @@ class _Compiler(Orders):
 
     def _many(self, entity: EntityType, root: Many) -> str:
         rows = Rows(self.slot(), entity, self.alias(), distinct=False)
+        self.expected = 1
+        self._expect(len(root.ids))
         with self.at("[]"):
             value = self._object(rows, entity, rows.base, root.fields)
         present = rows.output(f'{rows.base}."id"')
@@ -181,7 +197,9 @@ class _Compiler(Orders):
         rows = Rows(self.slot(), entity, self.alias(), distinct=parent is None or parent.distinct)
         rows.limit = limit
         rows.counted = any(_looks_ahead(part) for part in page.parts)
-        shape = PageShape(rows, keys, page, cursors.digest(entity, [key.order for key in keys[:-1]]))
+        before = self.expected
+        self._expect(1 if limit is None else limit)
+        shape = PageShape(rows, keys, page, cursors.digest(entity, [key.order for key in keys]))
         counts: list[str] = []
         for part in page.parts:
             match part:
@@ -196,6 +214,7 @@ class _Compiler(Orders):
                     assembled.append((key, lambda _: ""))
                 case Constant(key, value):
                     assembled.append((key, lambda _, value=value: f"{literal(value)}"))  # type: ignore[misc]
+        self.expected = before
         joins: list[str] = []
         name = ""
         if shape.aggregates:
@@ -210,6 +229,16 @@ class _Compiler(Orders):
             text = f"cast(coalesce({total}.c, 0) as text)" if key in counts else build(name)
             pairs.append((key, text))
         return PageSql(self.dialect.object(pairs), tuple(joins))
+
+    def _expect(self, size: int) -> None:
+        """Counts what a page can add to the answer, as its sizes say, before anything is run."""
+        self.expected *= size
+        self.total += self.expected
+        if self.max_rows is not None and self.total > self.max_rows:
+            raise QueryError(
+                f"could answer with {self.total:,} rows or more, and {self.max_rows:,} are allowed; "
+                "ask for smaller pages (first), above all of nested relations"
+            )
 
     def _joined(self, name: str, parent: Parent | None) -> str:
         on = f"{name}.pid = {parent.seen}" if parent else "1 = 1"
@@ -389,7 +418,7 @@ class _Compiler(Orders):
         found = []
         if page.where is not None:
             found.append(self.condition(entity, alias, page.where))
-        kinds = [key.kind for key in shape.keys]
+        kinds = [(key.kind, key.nullable) for key in shape.keys]
         for cursor, backward in ((page.after, False), (page.before, True)):
             if cursor is not None:
                 values = cursors.decode(cursor, shape.digest, kinds)
@@ -479,16 +508,17 @@ class _Compiler(Orders):
         column = entity.columns.get(name)
         if column is None:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        if column.references is not None:
+            # a reference reads as null where its target is deleted or hidden
+            relation = next(link.name for link in entity.to_one.values() if link.column.name == name)
+            target, other = self._join(rows, entity, alias, relation)
+            return self.dialect.id(target.prefix, rows.output(f'{other}."id"'))
         value = rows.output(rows.column(alias, name))
         if column.kind is Kind.ID:
-            prefix = entity.prefix if name == "id" else self._prefix_of(column.references)
-            return self.dialect.id(prefix, value) if prefix else self.dialect.out(Kind.ID, value)
+            return self.dialect.id(entity.prefix, value) if name == "id" else self.dialect.out(Kind.ID, value)
         if enum:
             return f"upper({value})"
         return self.dialect.out(column.kind, value)
-
-    def _prefix_of(self, references: str | None) -> str | None:
-        return self.catalog[references].prefix if references else None
 
     def _money(
         self,
@@ -520,22 +550,43 @@ class _Compiler(Orders):
         return self.dialect.out(declared.kind, value)
 
     def _linked(self, rows: Rows, entity: EntityType, alias: str, name: str, fields: Selection) -> str:
-        other = self.alias("t")
+        target, other = self._join(rows, entity, alias, name)
+        return self._joined_object(rows, target, other, fields)
+
+    def _join(self, rows: Rows, entity: EntityType, alias: str, name: str) -> tuple[EntityType, str]:
+        """Joins the row behind a to-one relation, once however often it is selected."""
         if name in entity.to_one:
             link = entity.to_one[name]
             target = self.catalog[link.target]
-            on = [f'{other}."id" = {rows.column(alias, link.column.name)}']
+            here, there = rows.column(alias, link.column.name), "id"
         else:
             many = entity.to_many[name]
             target = self.catalog[many.target]
-            on = [f"{other}.{identifier(many.column)} = {rows.column(alias, 'id')}"]
-        return self._joined_object(rows, target, other, on, fields)
+            here, there = rows.column(alias, "id"), many.column
+        on = [f"{{other}}.{identifier(there)} = {here}"]
+        return target, self._joined_table(rows, target, f"{alias}.{name}", on)
 
-    def _joined_object(self, rows: Rows, target: EntityType, other: str, on: list[str], fields: Selection) -> str:
-        on += self.visible(target, other)
-        rows.joins.append(f" left join {identifier(target.table)} {other} on {' and '.join(on)}")
+    def _joined_table(self, rows: Rows, target: EntityType, link: str, on: Sequence[str]) -> str:
+        """The alias of a table that is joined to the rows; ``{other}`` stands for it in ``on``."""
+        if link not in rows.links:
+            if len(rows.links) >= MAX_JOINS:
+                raise QueryError(
+                    f"follows more than {MAX_JOINS} to-one relations of {rows.entity.name}; ask for fewer"
+                )
+            other = self.alias("t")
+            predicates = [*(item.replace("{other}", other) for item in on), *self.visible(target, other)]
+            rows.joins.append(f" left join {identifier(target.table)} {other} on {' and '.join(predicates)}")
+            rows.links[link] = other
+        return rows.links[link]
+
+    def _joined_object(self, rows: Rows, target: EntityType, other: str, fields: Selection) -> str:
+        self.nested += 1
+        if self.nested > MAX_LINKS:
+            raise QueryError(f"follows to-one relations deeper than {MAX_LINKS} levels; ask in smaller steps")
         present = rows.output(f'{other}."id"')
-        return f"case when {present} is not null then {self._object(rows, target, other, fields)} end"
+        built = self._object(rows, target, other, fields)
+        self.nested -= 1
+        return f"case when {present} is not null then {built} end"
 
     def _any_linked(
         self, rows: Rows, entity: EntityType, alias: str, name: str, choices: Mapping[str, Selection]
@@ -544,12 +595,12 @@ class _Compiler(Orders):
         objects = []
         for target_name, fields in choices.items():
             target = self.catalog[target_name]
-            other = self.alias("t")
             on = [
-                f'{other}."id" = {rows.column(alias, reference.id_column)}',
+                f'{{other}}."id" = {rows.column(alias, reference.id_column)}',
                 f"{rows.column(alias, reference.type_column)} = {literal(target.code)}",
             ]
-            objects.append(self._joined_object(rows, target, other, on, fields))
+            other = self._joined_table(rows, target, f"{alias}.{name}.{target_name}", on)
+            objects.append(self._joined_object(rows, target, other, fields))
         if not objects:
             return "null"
         return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]

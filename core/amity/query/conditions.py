@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,10 @@ import orjson
 
 from ..access import Policy, Principal
 from ..database import Dialect as DialectName
-from ..entity import Catalog, EntityType, Kind
+from ..entity import Catalog, Column, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
+from ..entity.kinds import kind_of
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
@@ -33,6 +35,9 @@ class Conditions:
         self.parameters: list[Any] = []
         self.bound: dict[tuple[Any, ...], str] = {}
         self.aliases = 0
+        self.nesting = 0
+        self.policing = False
+        """Whether a policy's own condition is being written."""
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
         """A placeholder for a value; the same value is bound once."""
@@ -54,43 +59,64 @@ class Conditions:
 
     # --- access ---------------------------------------------------------------------------------------------
 
-    def visible(self, entity: EntityType, alias: str, trusted: bool = False) -> list[str]:
+    def visible(self, entity: EntityType, alias: str) -> list[str]:
         """What rows must meet to be seen: alive, and allowed by access.
 
-        ``trusted`` is for the tables inside a policy's own condition, which asks of facts, not of rights.
+        Inside of a policy's own condition only the first is asked: it is about facts, not about rights.
         """
         predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity else []
-        if not trusted:
+        if not self.policing:
             condition = self.policy.rows(self.principal, entity, "read")
             if condition is not None:
-                predicates.append(self.condition(entity, alias, condition, trusted=True))
+                predicates.append(self.of_policy(entity, alias, condition))
         return predicates
+
+    def of_policy(self, entity: EntityType, alias: str, condition: Condition) -> str:
+        """A policy's condition on the rows of a table."""
+        before, self.policing = self.policing, True
+        try:
+            return self.condition(entity, alias, condition)
+        finally:
+            self.policing = before
 
     # --- conditions -----------------------------------------------------------------------------------------
 
-    def condition(self, entity: EntityType, alias: str, condition: Condition, trusted: bool = False) -> str:
+    def condition(self, entity: EntityType, alias: str, condition: Condition) -> str:
         """SQL that is true exactly for the rows that meet the condition."""
         match condition:
             case All(items):
-                return _all([self.condition(entity, alias, item, trusted) for item in items])
+                return _balanced("and", [self.condition(entity, alias, item) for item in items], "true")
             case AnyOf(items):
-                parts = [self.condition(entity, alias, item, trusted) for item in items]
-                return f"({' or '.join(parts)})" if parts else "false"
+                return _balanced("or", [self.condition(entity, alias, item) for item in items], "false")
             case Not(item):
-                return f"(({self.condition(entity, alias, item, trusted)}) is not true)"
+                with self._deeper():
+                    return f"(({self.condition(entity, alias, item)}) is not true)"
             case Never():
                 return "false"
             case Compare():
                 return self._compare(entity, alias, condition)
             case Through(relation, inner):
-                return self._through(entity, alias, relation, inner, trusted)
+                with self._deeper():
+                    return self._through(entity, alias, relation, inner)
             case Quantified(relation, quantifier, inner):
-                return self._quantified(entity, alias, relation, quantifier, inner, trusted)
+                with self._deeper():
+                    return self._quantified(entity, alias, relation, quantifier, inner)
         raise TypeError(f"{condition!r} is no condition")
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        """One level of nesting; both databases take as many as the weaker one can."""
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            raise QueryError(f"the filter is nested deeper than {MAX_NESTING} levels; ask in smaller steps")
+        yield
+        self.nesting -= 1
 
     def _compare(self, entity: EntityType, alias: str, condition: Compare) -> str:
         name, operator, value = condition.field, condition.operator, condition.value
         column = entity.columns.get(name)
+        if column is not None and column.references is not None and not self.policing:
+            return self._reference(entity, alias, column, operator, value)
         if column is not None:
             kind, left = column.kind, f"{alias}.{identifier(name)}"
         elif name in entity.expressions:
@@ -98,6 +124,22 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        return self._compared(left, kind, operator, value)
+
+    def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
+        """A reference reads as null where its target is deleted or hidden; so it does in a filter."""
+        left = f"{alias}.{identifier(column.name)}"
+        target = self.catalog[column.references or ""]
+        other = self.alias()
+        there = self._exists(target, other, [f'{other}."id" = {left}', *self.visible(target, other)])
+        if operator == "isNull":
+            return f"not {there}" if value else there
+        if operator in ("ne", "notIn"):
+            same = self._compared(left, column.kind, "eq" if operator == "ne" else "in", value)
+            return f"(({same} and {there}) is not true)"
+        return f"({self._compared(left, column.kind, operator, value)} and {there})"
+
+    def _compared(self, left: str, kind: Kind, operator: str, value: Any) -> str:
         if operator == "isNull":
             return f"{left} is null" if value else f"{left} is not null"
         if operator == "like":
@@ -111,35 +153,35 @@ class Conditions:
             return self.dialect.different(left, bound)
         return f"{left} {_COMPARISON[operator]} {bound}"
 
-    def _through(self, entity: EntityType, alias: str, relation: str, inner: Condition, trusted: bool) -> str:
+    def _through(self, entity: EntityType, alias: str, relation: str, inner: Condition) -> str:
         link = entity.to_one[relation]
         target = self.catalog[link.target]
         other = self.alias()
         predicates = [
             f'{other}."id" = {alias}.{identifier(link.column.name)}',
-            *self.visible(target, other, trusted),
-            self.condition(target, other, inner, trusted),
+            *self.visible(target, other),
+            self.condition(target, other, inner),
         ]
-        return f"exists (select 1 from {identifier(target.table)} {other} where {' and '.join(predicates)})"
+        return self._exists(target, other, predicates)
 
-    def _quantified(
-        self,
-        entity: EntityType,
-        alias: str,
-        relation: str,
-        quantifier: str,
-        inner: Condition,
-        trusted: bool,
-    ) -> str:
+    def _quantified(self, entity: EntityType, alias: str, relation: str, quantifier: str, inner: Condition) -> str:
         target, joined, other = self._related(entity, alias, relation)
-        predicates = [*joined, *self.visible(target, other, trusted)]
-        condition = self.condition(target, other, inner, trusted)
-        if quantifier == "every":
-            predicates.append(f"(({condition}) is not true)")
-        else:
-            predicates.append(condition)
-        found = f"exists (select 1 from {identifier(target.table)} {other} where {' and '.join(predicates)})"
+        predicates = [*joined, *self.visible(target, other)]
+        condition = self.condition(target, other, inner)
+        predicates.append(f"(({condition}) is not true)" if quantifier == "every" else condition)
+        found = self._exists(target, other, predicates)
         return found if quantifier == "some" else f"not {found}"
+
+    def _exists(self, target: EntityType, other: str, predicates: Sequence[str]) -> str:
+        """Whether there is such a row.
+
+        A few levels deep PostgreSQL must not flatten it into joins: without statistics it takes every table
+        for a handful of rows, and compares each with each.
+        """
+        source = f"from {identifier(target.table)} {other} where {' and '.join(predicates)}"
+        if self.nesting > 2 and self.dialect.name == "postgresql":
+            return f"coalesce((select true {source} limit 1), false)"
+        return f"exists (select 1 {source})"
 
     def _related(
         self, entity: EntityType, alias: str, relation: str, letter: str = "x"
@@ -237,7 +279,10 @@ class Conditions:
         if operator == "/":
             divided, divisor = (self.dialect.number(side, Kind.FLOAT) for side in sides)
             return f"({divided} / nullif({divisor}, 0))"
-        return f"({sides[0]} {operator} {sides[1]})"
+        kinds = {kind_of(side, entity, self.catalog) for side in (left, right)}
+        if Kind.FLOAT in kinds:
+            return f"({sides[0]} {operator} {sides[1]})"
+        return self.dialect.integer(f"{self.dialect.number(sides[0], Kind.BIGINT)} {operator} {sides[1]}")
 
 
 def compile_meeting(
@@ -255,16 +300,26 @@ def compile_meeting(
     """
     conditions = Conditions(catalog, policy, principal, DIALECTS[dialect])
     chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
-    met = conditions.condition(entity, "t", condition, trusted=True)
+    met = conditions.of_policy(entity, "t", condition)
     sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
     return sql, tuple(conditions.parameters)
 
 
+_CHAIN = 16
+MAX_NESTING = 8
+"""Levels of relations and negations in a filter. SQLite's parser takes nine."""
 _COMPARISON = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
-def _all(parts: Sequence[str]) -> str:
-    return f"({' and '.join(parts)})" if parts else "true"
+def _balanced(operator: str, parts: Sequence[str], empty: str) -> str:
+    """Joined as a balanced tree: a long chain would be nested as deep as it is long."""
+    if not parts:
+        return empty
+    if len(parts) <= _CHAIN:
+        return f"({f' {operator} '.join(parts)})"
+    half = len(parts) // 2
+    left, right = (_balanced(operator, part, empty) for part in (parts[:half], parts[half:]))
+    return f"({left} {operator} {right})"
 
 
 def _json_list(values: Sequence[Any]) -> str:

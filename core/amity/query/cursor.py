@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import orjson
 from ..entity import EntityType, Kind
 from ..tree import OrderKey
 from .errors import QueryError
+from .where import check_text
 
 
 def digest(entity: EntityType, keys: Sequence[OrderKey]) -> str:
@@ -24,8 +26,11 @@ def digest(entity: EntityType, keys: Sequence[OrderKey]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def decode(cursor: str, expected: str, kinds: Sequence[Kind]) -> list[Any]:
-    """The values in a cursor, as Python has them. Raises :class:`QueryError`."""
+def decode(cursor: str, expected: str, kinds: Sequence[tuple[Kind, bool]]) -> list[Any]:
+    """The values in a cursor, as Python has them; ``kinds`` says of each whether it can be null.
+
+    Raises :class:`QueryError`.
+    """
     try:
         values = orjson.loads(base64.b64decode(cursor, validate=True))
     except (binascii.Error, ValueError, orjson.JSONDecodeError):
@@ -35,25 +40,33 @@ def decode(cursor: str, expected: str, kinds: Sequence[Kind]) -> list[Any]:
     if values[0] != expected:
         raise QueryError("the cursor belongs to another ordering; use the same orderBy as the query that gave it")
     try:
-        return [_value(text, kind) for text, kind in zip(values[1:], kinds, strict=True)]
-    except (ValueError, TypeError, AttributeError):
+        return [_value(text, *kind) for text, kind in zip(values[1:], kinds, strict=True)]
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise QueryError("the cursor was altered; pass it as the answer gave it") from None
 
 
-def _value(text: str | None, kind: Kind) -> Any:
+def _value(text: str | None, kind: Kind, nullable: bool) -> Any:
     if text is None:
+        if not nullable:
+            raise ValueError("null")
         return None
     match kind:
         case Kind.ID:
             return UUID(text)
         case Kind.INT | Kind.BIGINT:
-            return int(text)
+            number = int(text)
+            if not -(2**63) <= number < 2**63:
+                raise ValueError("too large")
+            return number
         case Kind.FLOAT:
-            return float(text)
+            real = float(text)
+            if not math.isfinite(real):
+                raise ValueError("no finite number")
+            return real
         case Kind.BOOLEAN:
             return text in ("true", "1")
         case Kind.DATETIME:
-            return ciso8601.parse_datetime(text)
+            return ciso8601.parse_rfc3339(text).astimezone(UTC)
         case Kind.DATE:
             return date.fromisoformat(text)
-    return str(text)
+    return check_text(text, ())

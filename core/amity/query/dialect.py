@@ -54,6 +54,10 @@ class Dialect:
         """The expression as a 64-bit integer or a double."""
         raise NotImplementedError
 
+    def integer(self, expression: str) -> str:
+        """Whole-number arithmetic, which fails where the result does not fit into 64 bits."""
+        return f"({expression})"
+
     def nulls(self, descending: bool, nulls_first: bool) -> str:
         """The ``NULLS …`` clause, empty where it is the database's own way."""
         raise NotImplementedError
@@ -127,6 +131,9 @@ class SQLiteDialect(Dialect):
 
     def number(self, expression: str, kind: Kind) -> str:
         return f"cast({expression} as {'real' if kind is Kind.FLOAT else 'integer'})"
+
+    def integer(self, expression: str) -> str:
+        return f"amity_integer({expression})"
 
     def nulls(self, descending: bool, nulls_first: bool) -> str:
         own = not descending  # null is the least value

@@ -109,6 +109,8 @@ class Find:
 
     async def stream(self, batch: int = STREAM_BATCH) -> AsyncIterator[list[dict[str, Any]]]:
         """Batches of rows, each by one statement that goes on where the last one ended; memory stays flat."""
+        if batch < 1:
+            raise QueryError(f"batch is {batch}; expected at least 1")
         after: str | None = None
         left = self.limit
         selection = self.selection()
@@ -194,6 +196,10 @@ def selection_of(catalog: Catalog, entity: EntityType, fields: Sequence[str | Re
             raise QueryError(unknown(entity, head, [*entity.to_one]))
         target = catalog[link.target if link else many.target]  # type: ignore[union-attr]
         found.append(Linked(head, head, selection_of(catalog, target, inner)))
+    keys = [item.key for item in found]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise QueryError(f"{key!r} is selected twice; name each field once")
     return tuple(found)
 
 

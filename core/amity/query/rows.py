@@ -28,6 +28,8 @@ class Rows:
     """Columns of the base table that are used outside its page."""
     outputs: dict[str, str] = field(default_factory=dict)
     joins: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+    """Aliases of the rows joined so far, by the relation that leads to them."""
     json_joins: list[str] = field(default_factory=list)
     limit: int | None = None
     """Rows that the answer shows; ``r`` may hold one more."""

@@ -40,9 +40,11 @@ class FieldError:
 
     path: tuple[str | int, ...]
     message: str
+    """What may be told to anyone; ``cause`` is for the log."""
     plugin: str
     count: int = 1
     """How many rows it failed for; ``path`` leads to the first."""
+    cause: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ def plain(value: Any, field: BatchField, shape: Any) -> Any:
     return TypeAdapter(Any).dump_python(value, mode="json")
 
 
-async def read(session: Session, roots: Mapping[str, Root], format_batch: Formatter = plain) -> Answer:
+async def read(
+    session: Session,
+    roots: Mapping[str, Root],
+    format_batch: Formatter = plain,
+    max_rows: int | None = None,
+) -> Answer:
     """Answers all roots by one statement, from one snapshot.
 
     If a plugin's expression breaks the statement, it is run once more without any; such fields are null then,
@@ -70,7 +77,7 @@ async def read(session: Session, roots: Mapping[str, Root], format_batch: Format
     """
     if not roots:
         return Answer({})
-    statement = compile_for(session, roots)
+    statement = compile_for(session, roots, max_rows=max_rows)
     errors: list[FieldError] = []
     try:
         row = await _fetch(session, statement)
@@ -89,7 +96,13 @@ async def read(session: Session, roots: Mapping[str, Root], format_batch: Format
     return Answer(texts, tuple(errors))
 
 
-def compile_for(session: Session, roots: Mapping[str, Root], *, without_expressions: bool = False) -> Statement:
+def compile_for(
+    session: Session,
+    roots: Mapping[str, Root],
+    *,
+    without_expressions: bool = False,
+    max_rows: int | None = None,
+) -> Statement:
     """The statement that a session's read of these roots becomes."""
     crm = session.crm
     return compile_roots(
@@ -99,6 +112,7 @@ def compile_for(session: Session, roots: Mapping[str, Root], *, without_expressi
         crm.database.dialect,
         roots,
         without_expressions=without_expressions,
+        max_rows=max_rows,
     )
 
 
@@ -119,8 +133,8 @@ def _computed_errors(
         places = list(_walk(orjson.loads(text), use.path)) if text else []
         if places:
             path, _ = places[0]
-            message = f"could not be computed: {error}"
-            yield FieldError((use.root, *path, use.key), message, use.plugin, len(places))
+            where = (use.root, *path, use.key)
+            yield FieldError(where, "could not be computed", use.plugin, len(places), error)
 
 
 def _walk(value: Any, path: Sequence[Step]) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
@@ -172,7 +186,6 @@ async def _resolve_one(
             raise ValueError(f"returned {len(results)} results for {len(parents)} parents")
     except Exception as error:
         results = [error] * len(parents)
-        log.exception("plugin %r: the field %s.%s failed", field.plugin, plan.entity.name, field.name)
     failures: list[tuple[tuple[str | int, ...], Exception]] = []
     for (path, target), result in zip(places, results, strict=True):
         if not isinstance(result, Exception):
@@ -185,9 +198,16 @@ async def _resolve_one(
     if not failures:
         return None
     path, first = failures[0]
-    reason = str(first) or type(first).__name__
-    message = "took too long" if isinstance(first, TimeoutError) else f"failed: {reason}"
-    return FieldError((plan.root, *path, plan.node.key), message, field.plugin, len(failures))
+    log.warning(
+        "plugin %r: %s.%s failed for %d rows",
+        field.plugin,
+        plan.entity.name,
+        field.name,
+        len(failures),
+        exc_info=first,
+    )
+    message = "took too long" if isinstance(first, TimeoutError) else "failed"
+    return FieldError((plan.root, *path, plan.node.key), message, field.plugin, len(failures), first)
 
 
 def _context(session: Session, field: BatchField) -> Context:

@@ -37,6 +37,7 @@ _TEXT = ("contains", "startsWith", "endsWith", "like")
 _UNORDERED = (Kind.BOOLEAN, Kind.ID)
 MAX_LIST = 10_000
 MAX_PATTERN = 10_000
+MAX_PATTERN_BYTES = 40_000
 _INT64 = 2**63
 
 
@@ -114,7 +115,9 @@ def _money(entity: EntityType, amount: str, currency: str, value: Any, path: Pat
         elif part == "currency":
             items.append(_compare(None, entity, entity.columns[currency], inner, (*path, part)))
         elif part == "isNull":
-            items.append(Compare(amount, "isNull", bool(inner)))
+            if not isinstance(inner, bool):
+                raise QueryError(f"expected true or false, got {inner!r}", (*path, part))
+            items.append(Compare(amount, "isNull", inner))
         else:
             raise QueryError(f"unknown part {part!r}; expected amount, currency or isNull", path)
     return All(tuple(items))
@@ -165,7 +168,10 @@ def _pattern(name: str, operand: Any, path: Path) -> str:
         trailing = len(text) - len(text.rstrip("\\"))
         if trailing % 2:
             raise QueryError("ends in an escape character; write \\\\ for a backslash", path)
-    return pattern(name, text)
+    folded = pattern(name, text)
+    if len(folded.encode()) > MAX_PATTERN_BYTES:
+        raise QueryError(f"is {len(folded.encode())} bytes long; at most {MAX_PATTERN_BYTES} are allowed", path)
+    return folded
 
 
 def check_text(value: Any, path: Path) -> str:
@@ -206,9 +212,13 @@ def parse_value(catalog: Catalog | None, entity: EntityType, column: Column, val
                 raise QueryError(f"{value} does not fit into 64 bits", path)
             return value
         case Kind.FLOAT:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise QueryError(f"expected a finite number, got {value!r}", path)
-            return float(value)
+            try:
+                number = math.nan if isinstance(value, bool) else float(value)
+            except (TypeError, ValueError, OverflowError):
+                number = math.nan
+            if not math.isfinite(number) or isinstance(value, str):
+                raise QueryError(f"expected a finite number, got {str(value)[:60]}", path)
+            return number
         case Kind.BOOLEAN:
             if not isinstance(value, bool):
                 raise QueryError(f"expected true or false, got {value!r}", path)
@@ -316,7 +326,8 @@ def _order_key(
 def sortable(entity: EntityType) -> list[str]:
     """Names that rows can be ordered by."""
     columns = [column.name for column in entity.visible_columns if column.kind is not Kind.JSON]
-    return [*columns, *entity.money, *entity.expressions]
+    computed = [field.name for field in entity.expressions.values() if field.kind is not Kind.JSON]
+    return [*columns, *entity.money, *computed]
 
 
 __all__ = ["Expression", "operators", "parse_order", "parse_where", "sortable"]
