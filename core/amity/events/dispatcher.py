@@ -13,14 +13,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..access import Principal
 from ..contracts import Context, LogEvent, Owned, Subscriber
 from ..database import Database, Transaction
-from ..entity.values import timestamp
+from ..database.clock import Clock
 from .matching import wanted
 from .sequence import BEGINNING, Position, head, sequence
 
@@ -181,26 +180,8 @@ class Dispatcher:
     # --- cursors -------------------------------------------------------------------------------------------
 
     @property
-    def _now(self) -> str:
-        """The database's time on PostgreSQL, whose clients may disagree; ours on SQLite: one host."""
-        return "now()" if self._database.dialect == "postgresql" else "?1"
-
-    def _bound(self, *values: Any) -> tuple[Any, ...]:
-        return values if self._database.dialect == "postgresql" else (timestamp(datetime.now(UTC)), *values)
-
-    def _place(self, number: int) -> str:
-        return f"${number}" if self._database.dialect == "postgresql" else f"?{number + 1}"
-
-    def _later(self, number: int) -> str:
-        """A time so many seconds from now; the parameter is bound by :meth:`_seconds`."""
-        if self._database.dialect == "postgresql":
-            return f"now() + make_interval(secs => ${number}::float8)"
-        return f"?{number + 1}"
-
-    def _seconds(self, seconds: float) -> Any:
-        if self._database.dialect == "postgresql":
-            return seconds
-        return timestamp(datetime.now(UTC) + timedelta(seconds=seconds))
+    def _clock(self) -> Clock:
+        return Clock(self._database.dialect)
 
     async def _register(self) -> None:
         await sequence(self._database)
@@ -226,8 +207,8 @@ class Dispatcher:
             return []
         rows = await self._database.read(
             "SELECT s.name, s.position, s.number, s.failures, s.lease IS NULL, "
-            f"s.leased_until IS NULL OR s.leased_until <= {self._now} FROM core_subscriber s",
-            self._bound(),
+            f"s.leased_until IS NULL OR s.leased_until <= {self._clock.now} FROM core_subscriber s",
+            self._clock.bound(),
         )
         return [
             _State(
@@ -244,12 +225,14 @@ class Dispatcher:
         """Takes the lease; the cursor and the failures so far, or None while somebody else has it."""
         limit = worker.subscriber.timeout + MARGIN
 
+        clock = self._clock
+
         async def take(transaction: Transaction) -> list[Any]:
             return await transaction.fetch(
-                f"UPDATE core_subscriber SET lease = {self._place(1)}, leased_until = {self._later(2)} "
-                f"WHERE name = {self._place(3)} AND (leased_until IS NULL OR leased_until <= {self._now}) "
+                f"UPDATE core_subscriber SET lease = {clock.place(1)}, leased_until = {clock.later(2)} "
+                f"WHERE name = {clock.place(3)} AND (leased_until IS NULL OR leased_until <= {clock.now}) "
                 "RETURNING position, number, failures",
-                self._bound(self._lease, self._seconds(limit), worker.subscriber.name),
+                clock.bound(self._lease, clock.seconds(limit), worker.subscriber.name),
             )
 
         rows = await self._database.transact(take)
@@ -288,19 +271,24 @@ class Dispatcher:
             told,
             exc_info=error,
         )
-        longest = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures - 1, 20))
-        pause = longest * random.uniform(0.5, 1.0)
+        pause, clock = pause_after(failures), self._clock
 
         async def note(transaction: Transaction) -> None:
             await transaction.execute(
-                f"UPDATE core_subscriber SET lease = NULL, leased_until = {self._later(1)}, "
-                f"failures = {self._place(2)}, last_error = {self._place(3)} "
-                f"WHERE name = {self._place(4)} AND lease = {self._place(5)}",
-                self._bound(self._seconds(pause), failures, told, subscriber.name, self._lease),
+                f"UPDATE core_subscriber SET lease = NULL, leased_until = {clock.later(1)}, "
+                f"failures = {clock.place(2)}, last_error = {clock.place(3)} "
+                f"WHERE name = {clock.place(4)} AND lease = {clock.place(5)}",
+                clock.bound(clock.seconds(pause), failures, told, subscriber.name, self._lease),
             )
 
         await self._database.transact(note)
         asyncio.get_running_loop().call_later(pause, self._awake.set)
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until the next attempt: twice as long after each failure, and never the same for everybody."""
+    longest: float = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(failures - 1, 20))
+    return longest * random.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True)
