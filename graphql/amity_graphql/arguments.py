@@ -113,8 +113,9 @@ class Arguments:
     def _order(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
         key, value = next(iter(given.items()))
         named = self.names[entity.name].orders[key]
-        if named.group == "to_one":
-            return {named.name: self._order(self.catalog[entity.to_one[named.name].target], value)}
+        target = entity.leads_to(named.name)
+        if target is not None:
+            return {named.name: self._order(self.catalog[target], value)}
         return {named.name: value}
 
     def limited(self, name: str, items: Sequence[Any]) -> Sequence[Any]:

@@ -153,6 +153,10 @@ class Filters:
             if item.group == "to_one":
                 type_ = self.orders[entity.to_one[item.name].target]
                 description = f"By a field of: {entity.to_one[item.name].description}"
+            elif item.group == "single":
+                many = entity.to_many[item.name]
+                type_, description = self.orders[many.target], f"By a field of: {many.description}"
+                source = self._foreign(entity, self.names[many.target].entity)
             elif item.group == "money":
                 description = f"By amount: {entity.money[item.name].description}"
             elif item.group == "expression":

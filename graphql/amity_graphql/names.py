@@ -108,7 +108,8 @@ def _names(catalog: Catalog, entity: EntityType, known: set[str]) -> EntityNames
     ids += [("column", item.id_column) for item in entity.generic.values()]
     filters = _index([*columns, *ids, *money, *to_one, *to_many, *expressions])
     sortable = [item for item in columns if entity.columns[item[1]].kind is not Kind.JSON]
-    orders = _index([*sortable, *money, *to_one, *expressions])
+    singles = [item for item in to_many if item[0] == "single"]
+    orders = _index([*sortable, *money, *to_one, *singles, *expressions])
     return EntityNames(
         entity=entity,
         singular=camel(entity.singular),

@@ -194,7 +194,7 @@ def _used_by_page(catalog: Catalog, entity: EntityType, page: tree.Page) -> Iter
     for key in page.order:
         target = entity
         for step in key.path:
-            target = catalog[target.to_one[step].target]
+            target = catalog[str(target.leads_to(step))]
         if key.field in target.expressions:
             yield target.expressions[key.field].plugin
     for part in page.parts:

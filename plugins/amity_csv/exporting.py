@@ -82,9 +82,9 @@ def columns_of(catalog: Catalog, entity: EntityType, fields: Sequence[str] = ())
 def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
     steps: list[str] = []
     name = path
-    while "." in name and (head := name.partition(".")[0]) in entity.to_one:
+    while "." in name and (target := entity.leads_to(head := name.partition(".")[0])) is not None:
         steps.append(head)
-        entity = catalog[entity.to_one[head].target]
+        entity = catalog[target]
         name = name.partition(".")[2]
     head, dot, key = name.partition(".")
     needs = ".".join([*steps, head])
@@ -99,7 +99,7 @@ def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
     if dot or (column is None and head not in entity.expressions and head not in entity.batches):
         known = [*entity.columns, *entity.money, *entity.expressions, *entity.batches]
         what = f"{entity.name} has no field {name!r} that fits into a cell"
-        if head in entity.to_one:
+        if head in entity.links:
             raise ExportFailed(f"{what}; {head} is another record: name one of its fields, like {path}.id")
         raise ExportFailed(f"{what}; {_hint(name, [k for k in known if k != 'search_text'])}")
     if column is not None and column.choices:

@@ -226,6 +226,18 @@ class EntityType:
         hidden = self.hidden
         return tuple(column for column in self.columns.values() if column.name not in hidden)
 
+    def leads_to(self, relation: str) -> str | None:
+        """The entity that a relation to at most one row leads to, from either side of it; None if it is none."""
+        if relation in self.to_one:
+            return self.to_one[relation].target
+        many = self.to_many.get(relation)
+        return many.target if many is not None and many.single else None
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The relations to at most one row, from either side."""
+        return (*self.to_one, *(name for name, many in self.to_many.items() if many.single))
+
     def field_names(self) -> list[str]:
         """Every name that a selection may use."""
         names = [column.name for column in self.visible_columns]

@@ -386,7 +386,7 @@ class _Compiler(Orders):
         entity = rows.entity
         first = key.order.path[0] if key.order.path else key.order.field
         if key.order.path:
-            rows.used[entity.to_one[first].column.name] = None
+            rows.used[entity.to_one[first].column.name if first in entity.to_one else "id"] = None
         elif first in entity.expressions:
             self._used_by_expression(rows, entity.expressions[first].expression)
         elif first in entity.money:

@@ -226,13 +226,14 @@ class Conditions:
             if name in entity.money:
                 name = entity.money[name].amount
             return f"{alias}.{identifier(name)}"
-        link = entity.to_one[name]
-        target = self.catalog[link.target]
-        other = self.alias()
-        predicates = [
-            f'{other}."id" = {alias}.{identifier(link.column.name)}',
-            *self.visible(target, other),
-        ]
+        if name in entity.to_one:
+            link = entity.to_one[name]
+            target = self.catalog[link.target]
+            other = self.alias()
+            joined = [f'{other}."id" = {alias}.{identifier(link.column.name)}']
+        else:
+            target, joined, other = self._related(entity, alias, name)
+        predicates = [*joined, *self.visible(target, other)]
         value = self._follow(rest, target, other)
         return f"(select {value} from {identifier(target.table)} {other} where {' and '.join(predicates)})"
 

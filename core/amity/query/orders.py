@@ -46,7 +46,10 @@ class Orders(Conditions):
 
     def _sort_kind(self, entity: EntityType, key: OrderKey) -> tuple[Kind, bool]:
         for step in key.path:
-            entity = self.catalog[entity.to_one[step].target]
+            target = entity.leads_to(step)
+            if target is None:
+                raise QueryError(f"{entity.name} has no relation {step!r} to one row, to order by")
+            entity = self.catalog[target]
         name = key.field
         if name in entity.expressions:
             return entity.expressions[name].kind, True

@@ -310,11 +310,11 @@ def _order_key(
     if not isinstance(item, Mapping) or len(item) != 1:
         raise QueryError("expected exactly one field with its direction, like {name: ASC}", path)
     name, value = next(iter(item.items()))
-    if name in entity.to_one:
-        target = catalog[entity.to_one[name].target]
-        return _order_key(catalog, target, value, (*steps, name), (*path, name))
+    target = entity.leads_to(name)
+    if target is not None:
+        return _order_key(catalog, catalog[target], value, (*steps, name), (*path, name))
     if name not in sortable(entity):
-        raise QueryError(unknown(entity, name, [*sortable(entity), *entity.to_one]), path)
+        raise QueryError(unknown(entity, name, [*sortable(entity), *entity.links]), path)
     try:
         direction = value if isinstance(value, Direction) else Direction(value)
     except ValueError:
