@@ -73,6 +73,8 @@ ROOMS = [
     ["composition"],
     ["core_plugin"],
     ["plugin"],
+    ["jobs"],
+    ["scores"],
     ["change"],
     ["events"],
     ["query"],

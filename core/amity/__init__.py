@@ -16,11 +16,15 @@ from .contracts import (
     Context,
     FieldDeclaration,
     IdOf,
+    Job,
     LogEvent,
     Permission,
     Problem,
     Proposed,
+    Purchases,
     Refs,
+    Scored,
+    Scorer,
     Subscriber,
     UserError,
     Validator,
@@ -38,8 +42,11 @@ from .model import (
     Event,
     ExternalId,
     Interaction,
+    JobRun,
     Pipeline,
     Relationship,
+    Score,
+    ScoreRun,
     Stage,
     StageMove,
     Team,
@@ -48,6 +55,7 @@ from .model import (
 from .plugin import Plugin
 from .query import Answer, QueryError
 from .query.find import Find, Related
+from .scores import ScoreQuery
 from .settings import Settings, SettingsError
 
 __all__ = [
@@ -79,6 +87,8 @@ __all__ = [
     "Generic",
     "IdOf",
     "Interaction",
+    "Job",
+    "JobRun",
     "LogEvent",
     "Max",
     "MigrationsPending",
@@ -92,12 +102,18 @@ __all__ = [
     "Principal",
     "Problem",
     "Proposed",
+    "Purchases",
     "QueryError",
     "Record",
     "Refs",
     "Related",
     "Relationship",
     "Resolution",
+    "Score",
+    "ScoreQuery",
+    "ScoreRun",
+    "Scored",
+    "Scorer",
     "Session",
     "Settings",
     "SettingsError",

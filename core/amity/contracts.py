@@ -1,4 +1,4 @@
-"""What plugins give: fields, actions, validators, subscribers, permissions.
+"""What plugins give: fields, actions, validators, subscribers, permissions, scorers, jobs.
 
 Everything here is a plain value. A plugin returns them from its hooks; the core calls what they declare, in
 batches, and tells by plugin and name when one of them fails.
@@ -7,9 +7,9 @@ batches, and tells by plugin and name when one of them fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -23,8 +23,17 @@ from .entity.expression import Expression
 if TYPE_CHECKING:
     from .access import Principal
     from .crm import Crm, Session
+    from .scores import ScoreQuery
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741
+
+
+Progress = Callable[[int, int | None], None]
+"""``progress(done, total)``: how much of long work is done; ``total`` is None where nobody knows."""
+
+
+def silent(done: int, total: int | None) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Context:
     """What running code of a plugin is handed.
 
     ``session`` reads and writes as the principal that caused the call; inside a change it takes part in the
-    same transaction. ``settings`` are the plugin's own.
+    same transaction. ``settings`` are the plugin's own. Long work tells whoever watches by ``progress``.
     """
 
     crm: Crm
@@ -41,6 +50,7 @@ class Context:
     plugin: str
     settings: Any
     log: logging.Logger
+    progress: Progress = silent
 
     @classmethod
     def of(cls, session: Session, plugin: str) -> Context:
@@ -52,6 +62,7 @@ class Context:
             plugin=plugin,
             settings=session.crm.composition.plugin(plugin).plugin.settings,
             log=logging.getLogger(f"amity.plugin.{plugin}"),
+            progress=session.progress,
         )
 
 
@@ -271,6 +282,91 @@ class Subscriber:
     own_changes: bool = False
     timeout: float = 60.0
     """Seconds that one batch may take."""
+
+
+# --- scores and background work ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The score of one record. ``value`` is an instance of the scorer's output.
+
+    ``inputs`` are what it was computed from, as JSON values; their digest is kept with the score.
+    """
+
+    id: UUID
+    value: BaseModel
+    inputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Computes a score for the rows of an entity: ``Customer.<name>``, with a field for each output.
+
+    ``output`` is a flat pydantic model of str, Literal, int, float, bool, date and datetime, or None. An
+    int has 32 bits if its bounds (``Field(ge=…, le=…)``) say so, else 64.
+
+    The scores are computed in one of two ways:
+
+    * ``select(context, query)`` returns one SQL ``SELECT`` for all rows, with a column ``id`` and one for each
+      output. Tables come from the query, which lets through what access allows, and values are bound by it:
+      see :class:`~amity.scores.ScoreQuery`. The SQL must be the plugin's own text, never anybody's input.
+    * ``compute(context, ids)`` yields batches of :class:`Scored`, for ``ids`` or for all rows. With ``blocking``
+      it yields batches of anything that can be pickled, and ``blocking(batch)``, a plain function of a module,
+      turns each into a sequence of :class:`Scored` in another process.
+
+    Rows that are left out have no score. The result must depend on the data alone, so that computing it again
+    changes nothing, and ``version`` must change whenever the rule does.
+    """
+
+    name: str
+    version: str
+    target: type[Entity]
+    output: type[BaseModel]
+    select: Callable[[Context, ScoreQuery], str] | None = None
+    compute: Callable[[Context, Sequence[UUID] | None], AsyncIterator[Sequence[Any]]] | None = None
+    blocking: Callable[[Any], Sequence[Scored]] | None = None
+    schedule: str | None = None
+    """When all rows are scored anew: five fields of cron, in UTC, like ``"0 3 * * *"``."""
+    prefix: str = ""
+    """The start of the ids of its rows; made from the name if it is empty."""
+    timeout: timedelta = timedelta(minutes=10)
+    """How long a run may take."""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """Says which rows are purchases of customers, for scorers that work on those.
+
+    ``customer`` is a relation to Customer, ``time`` a date or time column, ``amount`` a money field. Only rows
+    that meet ``where`` and have all three are purchases.
+    """
+
+    entity: type[Entity]
+    customer: str
+    time: str
+    amount: str
+    where: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Job(Generic[I]):
+    """Work in the background, kept in a table: what was enqueued is run at least once, whatever is killed when.
+
+    ``session.enqueue(name, payload)`` asks for it, within the session's transaction. ``run(context, payload)``
+    acts as the plugin. A failed run is tried again, later each time, and given up (dead) after ``attempts``.
+    """
+
+    name: str
+    payload: type[I]
+    run: Callable[[Context, I], Awaitable[None]]
+    key: Callable[[I], str] | None = None
+    """Runs whose payloads have the same key take turns."""
+    schedule: str | None = None
+    """Five fields of cron, in UTC; the payload must have defaults then."""
+    attempts: int = 10
+    timeout: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)

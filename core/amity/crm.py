@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from . import change, migration
 from . import settings as configuration
 from .access import Policy, Principal, SystemPolicy
 from .change import Resolution, Unit, Update
 from .composition import Composition, compose
-from .contracts import ChangeResult
+from .contracts import ChangeResult, Progress, silent
 from .database import Database, connect
 from .entity import Catalog, EntityType, Record
 from .events import EventLog
+from .events.sequence import head
+from .jobs import Jobs
 from .plugin import Plugin
 from .query import Answer, Statement, read
 from .query.find import Find
@@ -63,6 +69,7 @@ class Crm:
             statement_timeout=settings.statement_timeout,
         )
         self.events = EventLog(self)
+        self.jobs = Jobs(self)
         self._lifespans = AsyncExitStack()
 
     @classmethod
@@ -76,7 +83,9 @@ class Crm:
         return self.composition.catalog
 
     async def open(self, *, dispatch: bool = True) -> None:
-        """Connects, and starts what plugins run. ``dispatch=False`` leaves subscribers to another process.
+        """Connects, and starts what plugins run.
+
+        ``dispatch=False`` leaves subscribers and jobs to another process.
 
         Raises :class:`~amity.database.ConnectionFailed`, and :class:`~amity.MigrationsPending` when the
         database is behind.
@@ -90,6 +99,8 @@ class Crm:
                 lifespan = info.plugin.lifespan(self)
                 if lifespan is not None:
                     await self._lifespans.enter_async_context(lifespan)
+            await self.jobs.open(dispatch=dispatch)
+            self._lifespans.push_async_callback(self.jobs.close)
         except BaseException:
             await self.close()
             raise
@@ -100,6 +111,19 @@ class Crm:
             await self._lifespans.aclose()
         finally:
             await self.database.close()
+
+    async def settle(self, timeout: float = 60.0) -> Sequence[str]:
+        """Waits until subscribers were told, and jobs have done, everything that is committed and due by now.
+
+        Returns the names of those that failed and wait for another attempt. Raises TimeoutError after
+        ``timeout`` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while True:
+                last = await head(self.database)
+                failed = [*await self.events.settle(timeout), *await self.jobs.settle(timeout)]
+                if await head(self.database) == last:
+                    return failed
 
     async def _check_migrated(self) -> None:
         missing = await migration.pending(self.composition, self.database)
@@ -126,9 +150,14 @@ class Crm:
     ) -> None:
         await self.close()
 
-    def acting_as(self, principal: Principal, *, origin: str | None = None) -> Session:
-        """The door for a principal. ``origin`` is noted in the events of what it changes."""
-        return Session(self, principal, origin)
+    def acting_as(
+        self, principal: Principal, *, origin: str | None = None, progress: Progress = silent
+    ) -> Session:
+        """The door for a principal.
+
+        ``origin`` is noted in the events of what it changes; long work tells ``progress`` how far it has come.
+        """
+        return Session(self, principal, origin, progress=progress)
 
 
 class Session:
@@ -139,12 +168,18 @@ class Session:
     """
 
     def __init__(
-        self, crm: Crm, principal: Principal, origin: str | None = None, unit: Unit | None = None
+        self,
+        crm: Crm,
+        principal: Principal,
+        origin: str | None = None,
+        unit: Unit | None = None,
+        progress: Progress = silent,
     ) -> None:
         self.crm = crm
         self.principal = principal
         self.origin = origin
         self.unit = unit
+        self.progress = progress
 
     # --- reads ----------------------------------------------------------------------------------------------
 
@@ -234,6 +269,10 @@ class Session:
         change got in between; so ``work`` must do nothing that can't be repeated.
         """
         return await change.in_unit(self, work)
+
+    async def enqueue(self, job: str, payload: BaseModel | None = None, *, due_at: datetime | None = None) -> UUID:
+        """Asks for background work, within this session's transaction; the id of the ``JobRun``."""
+        return await self.crm.jobs.enqueue(self, job, payload, due_at=due_at)
 
     def _entity(self, entity: type[Record] | str) -> EntityType:
         return self.crm.catalog.of(entity)

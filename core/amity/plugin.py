@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from .contracts import Action, FieldDeclaration, Permission, Subscriber, Validator
+from .contracts import Action, FieldDeclaration, Job, Permission, Purchases, Scorer, Subscriber, Validator
 from .entity import Record
 
 if TYPE_CHECKING:
@@ -91,6 +91,18 @@ class Plugin(Generic[S]):
         """Rights that roles can be given."""
         return ()
 
+    def scorers(self) -> Sequence[Scorer]:
+        """Scores of records: a typed field with history each."""
+        return ()
+
+    def purchases(self) -> Sequence[Purchases]:
+        """Which rows of this plugin's entities are purchases of customers."""
+        return ()
+
+    def jobs(self) -> Sequence[Job[Any]]:
+        """Work in the background."""
+        return ()
+
     def commands(self) -> Sequence[click.Command]:
         """Commands of the ``amity`` command line. ``@click.pass_obj`` hands them an ``amity.cli.App``."""
         return ()
@@ -117,6 +129,9 @@ HOOKS: tuple[str, ...] = (
     "validators",
     "subscribers",
     "permissions",
+    "scorers",
+    "purchases",
+    "jobs",
     "commands",
     "routes",
     "lifespan",

@@ -77,6 +77,8 @@ class Unit:
     events: list[LogEvent] = field(default_factory=list)
     """What happened so far, in order; written to the log at the end."""
     open: bool = True
+    enqueued: bool = False
+    """Whether background work was asked for in it."""
     _savepoints: int = 0
 
     @property
@@ -112,7 +114,11 @@ class Unit:
     def join(self, session: Session, principal: Principal | None = None) -> Session:
         """The session, or one like it of another principal, taking part in this unit."""
         return type(session)(
-            crm=session.crm, principal=principal or session.principal, origin=session.origin, unit=self
+            crm=session.crm,
+            principal=principal or session.principal,
+            origin=session.origin,
+            unit=self,
+            progress=session.progress,
         )
 
     @asynccontextmanager
@@ -209,3 +215,4 @@ def _committed(unit: Unit, task: asyncio.Task[Any]) -> None:
     # runs right after the commit, whether or not anybody still waits for the unit
     if not task.cancelled() and task.exception() is None:
         unit.crm.events.committed(unit)
+        unit.crm.jobs.committed(unit)

@@ -11,6 +11,7 @@ import click
 import orjson
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..access import SYSTEM
 from ..contracts import Action, ChangeResult
@@ -52,10 +53,16 @@ def _command(action: Action[Any]) -> click.Command:
     def invoke(app: App, /, json_: str | None, **values: Any) -> None:
         inputs = _inputs(json_) if json_ else [{k: v for k, v in values.items() if v is not None}]
 
-        async def work(crm: Crm) -> ChangeResult:
-            return await crm.acting_as(SYSTEM, origin="cli").run(action.name, inputs)
+        with _bar(app) as bar:
+            task = bar.add_task(_dashed(action.name), total=None, visible=False)
 
-        result = app.run(work)
+            def advance(done: int, total: int | None) -> None:
+                bar.update(task, completed=done, total=total, visible=True)
+
+            async def work(crm: Crm) -> ChangeResult:
+                return await crm.acting_as(SYSTEM, origin="cli", progress=advance).run(action.name, inputs)
+
+            result = app.run(work)
         if result.errors:
             problems = [f"{'.'.join(map(str, e.path)) or 'input'}: {e.message}" for e in result.errors]
             raise click.ClickException("\n".join(problems))
@@ -64,6 +71,12 @@ def _command(action: Action[Any]) -> click.Command:
     return click.Command(
         _dashed(action.name), params=options, callback=invoke, help=action.description or action.name
     )
+
+
+def _bar(app: App) -> Progress:
+    """Shows how far long actions have come, to whoever sits at a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=app.console, transient=True, disable=not app.console.is_terminal)
 
 
 def _shown(crm: Crm, action: Action[Any], result: ChangeResult) -> list[Any]:

@@ -23,6 +23,8 @@ from ..query import QueryError
 from ..settings import Settings, SettingsError
 
 T = TypeVar("T")
+PATIENCE = 600.0
+"""Seconds that a command waits for subscribers and jobs; they go on when the CRM is open the next time."""
 EXPECTED = (
     SettingsError,
     CompositionError,
@@ -54,9 +56,9 @@ class App:
         return Crm(self.settings)
 
     def run(self, work: Callable[[Crm], Awaitable[T]], *, dispatch: bool = True) -> T:
-        """Opens the CRM, awaits ``work(crm)``, lets subscribers catch up, closes.
+        """Opens the CRM, awaits ``work(crm)``, lets subscribers and jobs catch up, closes.
 
-        ``dispatch=False`` leaves subscribers alone, for commands that only read.
+        ``dispatch=False`` leaves them alone, for commands that only read.
         """
 
         async def opened() -> T:
@@ -65,7 +67,7 @@ class App:
             try:
                 result = await work(crm)
                 if dispatch:
-                    await crm.events.settle()
+                    await crm.settle(PATIENCE)
                 return result
             finally:
                 await crm.close()

@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ..contracts import BatchDeclaration, ExpressionDeclaration
+from ..contracts import BatchDeclaration, ExpressionDeclaration, Owned
 from ..entity import BatchField, Catalog, EntityType, ExpressionField, Record, ToMany, camel, snake
 from ..entity.catalog import describe, indexes_of, is_subclass_named
 from ..entity.kinds import ExpressionProblem, kind_of
-from .values import Composition
+from .scoring import score_entities
+from .values import Composition, PluginInfo
 from .work import Work, hook, typed
 
 _MAX_IDENTIFIER = 63
 _RESERVED_FIELDS = frozenset(("id", "cursor", "node", "and", "or", "not", "viewer_can", "typename"))
 
 
-def catalog(work: Work, composition: Composition) -> Catalog:
-    rename = work.settings.schema_.rename
+def catalog(work: Work, composition: Composition, scorers: Mapping[str, Owned[Any]]) -> Catalog:
     entities: list[EntityType] = []
     references: dict[str, str] = {}
     for info, model in hook(work, composition, "entities"):
@@ -31,19 +31,32 @@ def catalog(work: Work, composition: Composition) -> Catalog:
                 "expected classes derived from amity.Entity"
             )
             continue
-        entity, problems = describe(info.name, model)
-        work.problems.extend(f"plugin {info.name!r}: {p.where}: {p.message}" for p in problems)
-        key = f"{info.name}.{model.__name__}"
-        if key in rename:
-            new = rename[key]
-            entity = dataclasses.replace(entity, name=new, singular=snake(new), plural=f"{snake(new)}s")
-        references[key] = entity.name
-        entities.append(entity)
+        _describe(work, info, model, entities, references)
+    for info, model in score_entities(work, scorers, entities):
+        _describe(work, info, model, entities, references)
     check_entity_names(work, entities)
     work.done()
     by_name = {entity.name: entity for entity in resolve(work, entities, references)}
     work.done()
     return with_fields(work, composition, with_relations(work, by_name))
+
+
+def _describe(
+    work: Work,
+    info: PluginInfo,
+    model: type[Record],
+    entities: list[EntityType],
+    references: dict[str, str],
+) -> None:
+    rename = work.settings.schema_.rename
+    entity, problems = describe(info.name, model)
+    work.problems.extend(f"plugin {info.name!r}: {p.where}: {p.message}" for p in problems)
+    key = f"{info.name}.{model.__name__}"
+    if key in rename:
+        new = rename[key]
+        entity = dataclasses.replace(entity, name=new, singular=snake(new), plural=f"{snake(new)}s")
+    references[key] = entity.name
+    entities.append(entity)
 
 
 def check_entity_names(work: Work, entities: Sequence[EntityType]) -> None:

@@ -15,6 +15,7 @@ from .discovery import check_sections, collect
 from .entities import catalog
 from .hooks import register
 from .order import check_requirements, sort
+from .scoring import jobs, purchases, scorers
 from .values import Composition, CompositionError
 from .work import Work
 
@@ -34,8 +35,9 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     work.done()
     manager = register(work)
     work.done()
-    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), manager.hook)
-    entities = catalog(work, bare)
+    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, manager.hook)
+    scoring = scorers(work, bare)
+    entities = catalog(work, bare, scoring)
     work.done()
     rights = permissions(work, bare)
     composed = dataclasses.replace(
@@ -46,6 +48,9 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
         subscribers=subscribers(work, bare),
         permissions=MappingProxyType(rights),
         commands=commands(work, bare),
+        scorers=MappingProxyType(scoring),
+        purchases=purchases(work, bare, entities),
+        jobs=MappingProxyType(jobs(work, bare, scoring)),
     )
     check_renames_used(work, bare, entities)
     work.done()

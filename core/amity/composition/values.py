@@ -44,6 +44,10 @@ class Composition:
     subscribers: tuple[Owned[Any], ...]
     permissions: Mapping[str, Owned[Any]]
     commands: tuple[Owned[Any], ...]
+    scorers: Mapping[str, Owned[Any]]
+    purchases: tuple[Owned[Any], ...]
+    jobs: Mapping[str, Owned[Any]]
+    """The plugins' own, and one for each scorer."""
     hooks: Any
     """The pluggy hook caller, for layers that add hooks of their own."""
 

@@ -2,8 +2,10 @@
 
 from .communication import ContactPoint, Interaction
 from .customer import Customer, ExternalId, Relationship
+from .job import JobRun
 from .log import Event
 from .pipeline import Deal, Pipeline, Stage, StageMove
+from .score import Score, ScoreDraft, ScoreRun
 from .team import Team, User
 
 CORE_ENTITIES = (
@@ -19,6 +21,10 @@ CORE_ENTITIES = (
     StageMove,
     ExternalId,
     Event,
+    ScoreRun,
+    Score,
+    ScoreDraft,
+    JobRun,
 )
 
 __all__ = [
@@ -29,8 +35,12 @@ __all__ = [
     "Event",
     "ExternalId",
     "Interaction",
+    "JobRun",
     "Pipeline",
     "Relationship",
+    "Score",
+    "ScoreDraft",
+    "ScoreRun",
     "Stage",
     "StageMove",
     "Team",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from ..access import Policy
 from ..composition import compose
-from ..crm import Crm
+from ..crm import Crm, Session
 from ..database import recorded
 from ..plugin import Plugin
 from ..settings import from_mapping
 from .databases import drop_templates, empty_database, fresh_database
+from .scorers import assert_scorers
 
 
 @asynccontextmanager
@@ -39,4 +40,33 @@ async def make_crm(
             yield crm
 
 
-__all__ = ["drop_templates", "empty_database", "fresh_database", "make_crm", "recorded"]
+async def assert_scorer(
+    plugin: Plugin[Any] | type[Plugin[Any]],
+    fill: Callable[[Session], Awaitable[object]],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = (),
+    server_url: str | None = None,
+) -> None:
+    """Holds every scorer of a plugin to what all scorers promise; an AssertionError says which one does not.
+
+    ``fill(session)`` makes records that have scores. Checked on SQLite, and with ``server_url`` on PostgreSQL
+    too, where the scores must be the same: outputs are of their type, computing again or for some records alone
+    changes nothing, versions are kept side by side, a run that fails leaves everything as it was. ``plugins`` are
+    others that it needs. ::
+
+        async def test_it_is_a_scorer() -> None:
+            await assert_scorer(Loyalty, fill=company)
+    """
+    instance = plugin() if isinstance(plugin, type) else plugin
+
+    def make(own: Sequence[Plugin[Any]], url: str | None) -> AbstractAsyncContextManager[Crm]:
+        return make_crm([*plugins, *own], settings, server_url=url)
+
+    def again(crm: Crm, other: Plugin[Any]) -> Crm:
+        return Crm(crm.settings, [*plugins, other], crm.policy)
+
+    await assert_scorers(instance, fill, make, again, server_url)
+
+
+__all__ = ["assert_scorer", "drop_templates", "empty_database", "fresh_database", "make_crm", "recorded"]
