@@ -200,3 +200,14 @@ def test_the_server_listens_on_loopback_only(amity: Run) -> None:
     done(amity("migrate"))
     text = refused(amity("serve", "--host", "0.0.0.0"))
     assert "there is no sign-in yet; listen on 127.0.0.1" in text
+
+
+def test_scores_are_computed_from_the_command_line(amity: Run, tmp_path: Path) -> None:
+    done(amity("init"))
+    (tmp_path / "amity.toml").write_text('plugins = ["rfm"]\n', encoding="utf-8")
+    done(amity("migrate"))
+    (run,) = json.loads(done(amity("run", "compute-scores", "--scorer", "rfm")))
+    assert run.startswith("scr_")
+    assert "there is no scorer 'rmf'; enabled are rfm" in refused(
+        amity("run", "compute-scores", "--scorer", "rmf")
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from amity import (
     Count,
     Crm,
     Customer,
+    Deal,
     Entity,
     EntityOptions,
+    Job,
     Permission,
     Plugin,
+    Purchases,
+    Scorer,
     SettingsError,
+    StageMove,
     Subscriber,
     Sum,
     Validator,
@@ -589,3 +595,210 @@ def test_one_error_lists_everything() -> None:
         Crm({}, [Typo])
     assert "2 problems" in str(caught.value)
     assert len(caught.value.problems) == 2
+
+
+# --- scorers, purchases, jobs ------------------------------------------------------------------------------
+
+
+class Greeting(Entity):
+    """Something that was said; no plugin brings it."""
+
+    options = EntityOptions(prefix="gre")
+
+
+class Output(BaseModel):
+    number: int
+
+
+class BadOutput(BaseModel):
+    tags: list[str]
+
+
+class HidingOutput(BaseModel):
+    customer: str
+
+
+class TakenOutput(BaseModel):
+    version: str
+
+
+def select(context: Any, query: Any) -> str:
+    return ""
+
+
+async def rows_of(context: Any, ids: Any) -> AsyncIterator[Any]:
+    yield []
+
+
+async def not_a_generator(context: Any, ids: Any) -> Any:
+    return []
+
+
+async def run_job(context: Any, payload: Any) -> None: ...
+
+
+def plain_run(context: Any, payload: Any) -> None: ...
+
+
+def scoring(**given: Any) -> type[Plugin[Any]]:
+    class Scoring(Plugin):
+        """Scores."""
+
+        name = "scoring"
+
+        def scorers(self) -> Sequence[Scorer]:
+            defaults: dict[str, Any] = {"name": "fit", "version": "1", "target": Customer, "output": Output}
+            if not {"select", "compute", "blocking"} & set(given):
+                defaults["select"] = select
+            return [Scorer(**(defaults | given))]
+
+    return Scoring
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"name": "Fit"}, "its name must be a lower-case word of at most 40 characters; it becomes a field"),
+        ({"version": ""}, "its version is ''; expected a text like '1' or '2.1'"),
+        ({"output": dict}, "its output is <class 'dict'>; expected a pydantic model"),
+        (
+            {"output": BadOutput},
+            "the output 'tags' is a list; expected str, Literal of lower-case words, int, float",
+        ),
+        ({"output": HidingOutput}, "the output 'customer' would hide the scored record; choose another name"),
+        ({"output": TakenOutput}, "the output 'version' must be a lower-case word, and none of"),
+        ({"select": None}, "expected select or compute, and it has neither"),
+        ({"select": select, "compute": rows_of}, "expected select or compute, and it has both"),
+        ({"select": not_a_generator}, "its select is async; it only writes SQL, and is a plain function"),
+        ({"compute": not_a_generator}, "its compute is no asynchronous generator; define it with async def"),
+        ({"select": select, "blocking": plain_run}, "it is blocking without compute"),
+        (
+            {"compute": rows_of, "blocking": run_job},
+            "its blocking function is async; it runs in a process of its own",
+        ),
+        (
+            {"compute": rows_of, "blocking": lambda b: []},
+            "can't be sent to another process; define it at the top of",
+        ),
+        ({"schedule": "at night"}, "its schedule is 'at night' ("),
+        ({"schedule": "0 3 30 2 *"}, "its schedule is '0 3 30 2 *' (bad day-of-month)"),
+        ({"timeout": timedelta(0)}, "its timeout is 0:00:00; expected more than nothing"),
+        ({"target": Greeting}, "its target Greeting is absent; is the plugin that brings it enabled?"),
+        ({"target": StageMove}, "its target StageMove is no Entity"),
+    ],
+)
+def test_a_scorer_that_is_wrong_is_told(given: dict[str, Any], problem: str) -> None:
+    found = the_problem(scoring(**given))
+    assert found.startswith(f"plugin 'scoring': the scorer {given.get('name', 'fit')!r}: ")
+    assert problem in found
+
+
+def test_a_scorer_that_is_none_is_told() -> None:
+    class Wrong(Plugin):
+        """Returns a text."""
+
+        name = "wrong"
+
+        def scorers(self) -> Any:
+            return ["fit"]
+
+    assert the_problem(Wrong) == ("plugin 'wrong': the hook scorers returned 'fit'; expected values of Scorer")
+
+
+def test_scorers_of_one_name_are_told() -> None:
+    class Other(scoring()):  # type: ignore[misc]
+        """Scores as well."""
+
+        name = "other"
+
+    assert the_problem(scoring(), Other) == (
+        "plugins 'scoring' and 'other' both have a scorer 'fit'; its name keys its history and must be unique"
+    )
+
+
+def test_a_scorer_named_like_a_field_is_told() -> None:
+    assert "would add the relation 'deals' to Customer" in the_problem(scoring(name="deals"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"customer": "owner"}, "customer is 'owner'; expected a relation to Customer: customer"),
+        ({"time": "name"}, "time is 'name'; expected a date or time column: created_at"),
+        ({"amount": "value_minor"}, "amount is 'value_minor'; expected a money field: value"),
+        ({"where": {"staeg": {}}}, "where: where.staeg: Deal has no 'staeg'; did you mean 'stage'?"),
+    ],
+)
+def test_purchases_that_are_wrong_are_told(changes: dict[str, Any], problem: str) -> None:
+    given = {"customer": "customer", "time": "closed_on", "amount": "value"} | changes
+
+    class Buying(Plugin):
+        """Buys."""
+
+        name = "buying"
+
+        def purchases(self) -> Sequence[Purchases]:
+            return [Purchases(Deal, **given)]
+
+    assert the_problem(Buying).startswith(f"plugin 'buying': the purchases of Deal: {problem}".split("where.")[0])
+
+
+def test_purchases_of_what_is_absent_are_told() -> None:
+    class Buying(Plugin):
+        """Buys."""
+
+        name = "buying"
+
+        def purchases(self) -> Sequence[Purchases]:
+            return [Purchases(Greeting, "customer", "created_at", "value")]
+
+    assert "are absent: Greeting is no entity of this CRM" in the_problem(Buying)
+
+
+class NeedsName(BaseModel):
+    name: str
+
+
+class Defaults(BaseModel):
+    name: str = ""
+
+
+def working(**given: Any) -> type[Plugin[Any]]:
+    class Working(Plugin):
+        """Works."""
+
+        name = "working"
+
+        def jobs(self) -> Sequence[Job[Any]]:
+            defaults: dict[str, Any] = {"name": "work", "payload": Output, "run": run_job}
+            return [Job(**(defaults | given))]
+
+    return Working
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"name": "do it"}, "its name must be a lower-case word with underscores"),
+        ({"payload": dict}, "its payload is <class 'dict'>; expected a pydantic model"),
+        (
+            {"payload": NeedsName, "schedule": "0 3 * * *"},
+            "it has a schedule, but its payload needs name; give",
+        ),
+        ({"run": plain_run}, "its run is not async; define it with async def"),
+        ({"payload": Defaults, "schedule": "0 3 * *"}, "its schedule is '0 3 * *' ("),
+        ({"attempts": 0}, "its attempts are 0; expected at least 1"),
+        ({"timeout": timedelta(0)}, "its timeout is 0:00:00; expected more than nothing"),
+    ],
+)
+def test_a_job_that_is_wrong_is_told(given: dict[str, Any], problem: str) -> None:
+    found = the_problem(working(**given))
+    assert found.startswith(f"plugin 'working': the job {given.get('name', 'work')!r}: {problem}")
+
+
+def test_jobs_of_one_name_are_told() -> None:
+    found = the_problem(scoring(), working(name="compute_fit"))
+    assert found == (
+        "plugins 'scoring' and 'working' both have a job 'compute_fit'; "
+        "its name is kept with what was enqueued and must be unique"
+    )

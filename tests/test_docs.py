@@ -24,6 +24,7 @@ from amity.settings import SchemaSettings, ServerSettings, Settings, SettingsErr
 from amity.tree import Direction
 from amity_csv import CsvSettings
 from amity_graphql import GraphQLSettings, errors
+from amity_rfm import RfmSettings
 
 from . import snippets
 from .conftest import KIND, MakeCrm
@@ -151,6 +152,7 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (SchemaSettings, "schema"),
     (GraphQLSettings, "graphql"),
     (CsvSettings, "csv"),
+    (RfmSettings, "rfm"),
 ]
 
 
@@ -175,6 +177,8 @@ TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_SERVER__HOST": ("127.0.0.2", "127.0.0.2"),
     "AMITY_SERVER__ALLOWED_HOSTS": ('["crm.example"]', ["crm.example"]),
     "AMITY_SCHEMA__RENAME": ('{"core.Deal": "Opportunity"}', {"core.Deal": "Opportunity"}),
+    "AMITY_RFM__CURRENCY": ("EUR", "EUR"),
+    "AMITY_RFM__SCHEDULE": ("30 4 * * 1", "30 4 * * 1"),
     "AMITY_CSV__FOLDER": ("/srv/files", Path("/srv/files")),
 }
 """Texts of variables, and what they mean; numbers and booleans are made up."""
@@ -195,9 +199,9 @@ def test_a_variable_that_stands_in_the_docs_works(row: str, monkeypatch: pytest.
     text, expected = tried(variable, default)
     monkeypatch.delenv("AMITY_DATABASE_URL", raising=False)
     monkeypatch.setenv(variable, text)
-    settings = from_mapping({"plugins": ["graphql", "csv"]})
+    settings = from_mapping({"plugins": ["graphql", "csv", "rfm"]})
     section, _, key = variable.removeprefix("AMITY_").lower().rpartition("__")
-    if section in ("graphql", "csv"):
+    if section in ("graphql", "csv", "rfm"):
         found: Any = compose(settings).plugin(section).plugin.settings
     else:
         found = getattr(settings, {"": "", "server": "server", "schema": "schema_"}[section], settings)

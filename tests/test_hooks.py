@@ -37,6 +37,10 @@ DECLARATIONS = (
     contracts.Problem,
     contracts.Subscriber,
     contracts.LogEvent,
+    contracts.Scorer,
+    contracts.Scored,
+    contracts.Purchases,
+    contracts.Job,
     contracts.Context,
 )
 

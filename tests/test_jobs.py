@@ -100,7 +100,7 @@ async def test_what_is_enqueued_is_done_once_and_kept(make_crm: MakeCrm) -> None
         await session.enqueue("greet", Greet(name="Ann"))
         assert await crm.settle() == []
         assert plugin.seen == ["Ann"]
-        assert await states(session) == [("DONE", 1, None)]
+        assert await states(session) == [("done", 1, None)]
         row = await session.find(JobRun).select("job", "payload", "done", "total", "enqueued_by").one()
         assert row == {
             "job": "greet",
@@ -145,7 +145,7 @@ async def test_a_failure_is_tried_again(make_crm: MakeCrm) -> None:
         await session.enqueue("greet")
         await settled(crm)
         assert plugin.seen == ["everybody"]
-        assert await states(session) == [("DONE", 3, None)]
+        assert await states(session) == [("done", 3, None)]
 
 
 async def test_what_keeps_failing_is_given_up_where_everybody_sees_it(make_crm: MakeCrm) -> None:
@@ -155,7 +155,7 @@ async def test_what_keeps_failing_is_given_up_where_everybody_sees_it(make_crm: 
         session = crm.acting_as(SYSTEM)
         await session.enqueue("greet")
         await settled(crm)
-        assert await states(session) == [("DEAD", 3, "RuntimeError: no voice")]
+        assert await states(session) == [("dead", 3, "RuntimeError: no voice")]
         assert await session.find(JobRun).where({"state": {"eq": "dead"}}).count() == 1
 
 
@@ -164,7 +164,7 @@ async def test_what_takes_too_long_is_stopped(make_crm: MakeCrm) -> None:
         session = crm.acting_as(SYSTEM)
         await session.enqueue("hurry")
         await crm.settle()
-        assert await states(session) == [("DEAD", 1, "TimeoutError: took longer than 0.05 seconds")]
+        assert await states(session) == [("dead", 1, "TimeoutError: took longer than 0.05 seconds")]
 
 
 async def test_runs_with_one_key_take_turns_and_others_do_not_wait(make_crm: MakeCrm) -> None:
@@ -188,7 +188,7 @@ async def test_it_waits_until_it_is_due(make_crm: MakeCrm) -> None:
         session = crm.acting_as(SYSTEM)
         await session.enqueue("greet", due_at=datetime.now(UTC) + timedelta(hours=1))
         assert await crm.settle() == []
-        assert (plugin.seen, await states(session)) == ([], [("QUEUED", 0, None)])
+        assert (plugin.seen, await states(session)) == ([], [("queued", 0, None)])
 
 
 async def test_a_schedule_plans_one_run_ahead_and_catches_up_once(make_crm: MakeCrm) -> None:
@@ -245,7 +245,7 @@ async def test_two_processes_share_the_work_and_do_nothing_twice(make_crm: MakeC
         await asyncio.gather(crm.settle(), second.settle())
         await crm.settle()
         assert sorted(plugin.seen + other.seen) == sorted(f"Guest {number % 7}" for number in range(20))
-        assert await states(session) == [("DONE", 1, None)] * 20
+        assert await states(session) == [("done", 1, None)] * 20
 
 
 async def test_closing_hands_unfinished_work_back(make_crm: MakeCrm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ async def test_closing_hands_unfinished_work_back(make_crm: MakeCrm, monkeypatch
         async with Crm({"database_url": database}, [slow]) as first:
             await first.acting_as(SYSTEM).enqueue("greet")
             await until(lambda: slow.running > 0)
-        assert await states(crm.acting_as(SYSTEM)) == [("QUEUED", 0, None)]
+        assert await states(crm.acting_as(SYSTEM)) == [("queued", 0, None)]
         quick = Greeter()
         async with Crm({"database_url": database}, [quick]) as second:
             await second.settle()
@@ -306,4 +306,4 @@ async def test_work_of_a_process_that_was_killed_is_done_by_another(make_crm: Ma
         async with Crm({"database_url": crm.settings.database_url}, [plugin]) as second:
             await until(lambda: bool(plugin.seen))
             await second.settle()
-        assert await states(crm.acting_as(SYSTEM)) == [("DONE", 2, None)]
+        assert await states(crm.acting_as(SYSTEM)) == [("done", 2, None)]

@@ -132,7 +132,7 @@ async def test_every_kind_of_output_reads_as_its_field(make_crm: MakeCrm) -> Non
 
         assert found[0]["made"] == {
             "text": "Ann",
-            "size": "SMALL",
+            "size": "small",
             "small": 3,
             "large": str(3 * 2**40),
             "ratio": 0.1,

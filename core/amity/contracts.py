@@ -50,7 +50,7 @@ class Context:
     plugin: str
     settings: Any
     log: logging.Logger
-    progress: Progress = silent
+    progress: Progress
 
     @classmethod
     def of(cls, session: Session, plugin: str) -> Context:

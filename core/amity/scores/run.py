@@ -156,12 +156,18 @@ async def _batches(
     workers = min(WORKERS, os.cpu_count() or 1)
     with _processes(workers) as pool:
         pending: deque[asyncio.Future[Sequence[Scored]]] = deque()
-        async for inputs in scorer.compute(context, ids):
-            pending.append(loop.run_in_executor(pool, scorer.blocking, inputs))
-            if len(pending) > workers:
+        try:
+            async for inputs in scorer.compute(context, ids):
+                pending.append(loop.run_in_executor(pool, scorer.blocking, inputs))
+                if len(pending) > workers:
+                    yield await pending.popleft()
+            while pending:
                 yield await pending.popleft()
-        while pending:
-            yield await pending.popleft()
+        finally:
+            # nobody wants what is still under way, nor how it fails
+            pool.shutdown(wait=False, cancel_futures=True)
+            for future in pending:
+                future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 @contextmanager
@@ -291,7 +297,7 @@ def _run_row(session: Session, owned: Owned[Any], plan: Plan) -> dict[str, Any]:
         "deleted_at": None,
         "scorer": plan.scorer,
         "scorer_version": plan.version,
-        "entity_type": plan.target.name,
+        "entity_type": plan.target.code,
         "asked": None if plan.ids is None else len(plan.ids),
         "changed": 0,
         "withdrawn": 0,

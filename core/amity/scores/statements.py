@@ -57,7 +57,7 @@ def compute(plan: Plan, query: ScoreQuery, source: str) -> Sql:
             conditions.bind(plan.run, Kind.ID),
             literal(plan.scorer),
             literal(plan.version),
-            literal(plan.target.name),
+            literal(plan.target.code),
         ]
     )
     value = dialect.object([(o.name, dialect.out(o.kind, f"f.{_q(o.name)}")) for o in plan.outputs])

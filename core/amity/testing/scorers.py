@@ -79,7 +79,7 @@ async def _is_typed(session: Session, scorer: Scorer, where: str) -> None:
         session.find(scorer.target).select(*fields, of_score).where({scorer.name: {"version": {"isNull": False}}})
     )
     for record in await query.all():
-        found = _lowered(scorer, record[scorer.name])
+        found = record[scorer.name]
         kept = record["scores"][0]["value"]
         assert found == kept, f"{where}: the field reads {found}, and its history {kept}"
 
@@ -200,16 +200,7 @@ async def _current(session: Session, name: str) -> dict[UUID, Any]:
     names = [output.name for output in outputs_of(scorer.output, lambda _: None)]
     rows = await session.find(table.name).select(*names, f"{relation}.id").all()
     prefix = session.crm.catalog.of(scorer.target).prefix
-    return {
-        decode_id(prefix, row[relation]["id"]): _lowered(scorer, {name: row[name] for name in names})
-        for row in rows
-    }
-
-
-def _lowered(scorer: Scorer, row: dict[str, Any]) -> dict[str, Any]:
-    """Reads give choices in capitals; the history has them as they are."""
-    choices = {output.name for output in outputs_of(scorer.output, lambda _: None) if output.choices}
-    return {name: value.lower() if name in choices and value else value for name, value in row.items()}
+    return {decode_id(prefix, row[relation]["id"]): {name: row[name] for name in names} for row in rows}
 
 
 def _first_difference(one: Sequence[bytes], other: Sequence[bytes]) -> str:

@@ -54,6 +54,9 @@ async def generate(
     await make_relationships(world)
     moves = await make_deals(world, world.many(DEALS))
     interactions = await make_interactions(world, world.many(INTERACTIONS))
+    if "rfm" in crm.composition.scorers:
+        # the demo is opened without waiting for the night
+        await session.run("compute_scores", [{"scorer": "rfm"}])
     # written last: a CRM without it was not filled to the end
     mark = {"external_id": {"system": _SYSTEM, "id": _COMPLETE}}
     check((await session.update(Team, [Update(world.teams[0], mark)])).errors)
