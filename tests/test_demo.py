@@ -25,6 +25,7 @@ from amity import (
     Relationship,
     StageMove,
 )
+from amity_rfm import Rfm
 
 MakeCrm = Callable[..., AbstractAsyncContextManager[Crm]]
 SCRIPT = Path(__file__).parents[1] / "examples" / "demo" / "company.py"
@@ -84,6 +85,15 @@ async def test_the_company_is_believable(make_crm: MakeCrm) -> None:
             if closed:
                 assert deal["closed_on"] == deal["stage_moves"][-1]["moved_at"][:10]
         assert max(len(deal["stage_moves"]) for deal in histories) >= 5
+
+
+async def test_its_customers_are_in_segments(make_crm: MakeCrm) -> None:
+    async with make_crm([Rfm]) as crm:
+        await generate(crm, scale=0.1, today=TODAY)
+        query = crm.acting_as(SYSTEM).find(Customer).where({"rfm": {"r": {"gte": 1}}})
+        segments = {row["rfm"]["segment"] for row in await query.select("rfm.segment").all()}
+        assert len(segments) >= 5
+        assert "champions" in segments
 
 
 async def test_the_same_seed_makes_the_same_company(make_crm: MakeCrm) -> None:

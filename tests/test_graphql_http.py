@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from amity import SYSTEM, CompositionError, Crm, Plugin
 from amity.server import app
 from amity.testing import make_crm, recorded
-from amity_graphql import execute, graphiql
+from amity_graphql import api, execute, graphiql
 
 from . import company
 from .company import ANN
@@ -168,8 +168,22 @@ async def test_the_explorer_offers_examples_the_whole_view_first(client: httpx2.
     assert 'url: "/graphql"' in answer.text
 
 
-async def test_every_example_of_the_explorer_runs(crm: Crm) -> None:
-    for example in graphiql.examples():
+async def test_examples_are_offered_where_the_schema_has_what_they_need(crm: Crm) -> None:
+    offered = graphiql.examples(api.built(crm)[0].graphql)
+    assert len(offered) == 6
+    assert not any("rfm" in text for text in offered)
+
+
+async def test_every_example_of_the_explorer_runs(server_url: str | None) -> None:
+    async with make_crm(settings={"plugins": ["graphql", "rfm"]}, server_url=server_url) as crm:
+        await company.company(crm.acting_as(SYSTEM))
+        await _every_example_runs(crm)
+
+
+async def _every_example_runs(crm: Crm) -> None:
+    examples = graphiql.examples(api.built(crm)[0].graphql)
+    assert any("rfm" in text for text in examples)
+    for example in examples:
         with recorded() as statements:
             result = await execute(crm, crm.acting_as(SYSTEM), example)
         assert not result.errors

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from graphql import parse
+from graphql import GraphQLSchema, parse, validate
 
 from . import assets
 
@@ -36,18 +36,22 @@ ReactDOM.createRoot(document.getElementById("graphiql")).render(
 """
 
 
-def page(path: str) -> str:
+def page(path: str, schema: GraphQLSchema) -> str:
     """The page for an endpoint at ``path``; its files are ours where they are all there, else the CDN's."""
     local = f"{path}/static" if assets.complete() else None
     style = _tag(assets.GRAPHIQL_STYLE, local)
     scripts = [_tag(asset, local) for asset in (assets.REACT, assets.REACT_DOM, assets.GRAPHIQL)]
-    tabs = [{"query": text, "variables": ""} for text in examples()]
+    tabs = [{"query": text, "variables": ""} for text in examples(schema)]
     return _PAGE.format(style=style, scripts="\n".join(scripts), tabs=_script(tabs), url=_script(path))
 
 
+def examples(schema: GraphQLSchema) -> list[str]:
+    """Example operations that the schema has everything for, the customer's whole view first; each is a tab."""
+    return [text for text in _examples() if not validate(schema, parse(text))]
+
+
 @cache
-def examples() -> tuple[str, ...]:
-    """Example operations, the customer's whole view first; each becomes a tab."""
+def _examples() -> tuple[str, ...]:
     text = files(__package__).joinpath("examples.graphql").read_text(encoding="utf-8")
     found = []
     for definition in parse(text).definitions:

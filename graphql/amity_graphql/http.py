@@ -58,7 +58,7 @@ def routes(crm: Crm, settings: GraphQLSettings) -> list[BaseRoute]:
 def _endpoint(crm: Crm, settings: GraphQLSettings) -> Callable[[Request], Awaitable[Response]]:
     async def graphql(request: Request) -> Response:
         if request.method != "POST":
-            return _explorer(request, settings)
+            return _explorer(crm, request, settings)
         media = JSON
         try:
             media = accepted(request.headers.get("accept"))
@@ -88,10 +88,10 @@ def _response(result: Result, media: str, status: int) -> Response:
     return Response(body, status, {**_HEADERS, "content-type": f"{media}; charset=utf-8"})
 
 
-def _explorer(request: Request, settings: GraphQLSettings) -> Response:
+def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response:
     wants = request.headers.get("accept", "")
     if settings.graphiql and "text/html" in wants:
-        page = graphiql.page(request.url.path.rstrip("/"))
+        page = graphiql.page(request.url.path.rstrip("/"), api.built(crm)[0].graphql)
         return HTMLResponse(page, headers={**_HEADERS, "x-frame-options": "DENY"})
     problem = coded(GraphQLError("send operations by POST, as JSON"), BAD_USER_INPUT)
     response = _response(Result(errors=(problem,), ran=False), JSON, 405)
