@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from graphql import build_schema
 
 from amity.cli.main import main
 from amity_graphql import assets, graphiql
@@ -97,11 +98,12 @@ def test_the_server_starts_tells_where_it_is_and_ends_when_asked(folder: Path) -
 
 
 def test_the_explorers_files_are_ours_when_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = build_schema("type Query { here: Boolean }")
     monkeypatch.setattr(assets, "complete", lambda: False)
-    assert "https://unpkg.com/graphiql@" in graphiql.page("/graphql")
-    assert graphiql.page("/graphql").count('integrity="sha384-') == len(assets.ASSETS)
+    assert "https://unpkg.com/graphiql@" in graphiql.page("/graphql", schema)
+    assert graphiql.page("/graphql", schema).count('integrity="sha384-') == len(assets.ASSETS)
     monkeypatch.setattr(assets, "complete", lambda: True)
-    page = graphiql.page("/graphql")
+    page = graphiql.page("/graphql", schema)
     assert "unpkg" not in page
     assert '"/graphql/static/graphiql-graphiql.min.js"' in page
 
