@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -28,6 +29,7 @@ from amity import (
 from amity.database import recorded
 from amity.entity import encode_id
 from amity.testing import assert_scorer
+from amity_csv.exporting import export_rows
 from amity_graphql import execute
 from amity_rfm import SEGMENTS, Rfm, RfmSettings, segment_of
 
@@ -187,6 +189,20 @@ async def test_a_segment_is_read_filtered_and_sorted_by_in_one_statement(make_cr
             ("Customer 002", "5000"),
             ("Customer 003", "1000"),
         ]
+
+
+async def test_segments_are_exported_as_csv(make_crm: MakeCrm) -> None:
+    async with make_crm([Rfm]) as crm:
+        session = crm.acting_as(SYSTEM)
+        await some(session)
+        await session.run("compute_scores", [{"scorer": "rfm"}])
+        out = io.StringIO()
+
+        best = {"rfm": {"monetary": {"gte": 1000_00}}}
+        columns = ["name", "rfm.segment"]
+        await export_rows(session, "Customer", out, fields=columns, where=best, order_by=["-rfm.monetary"])
+
+        assert out.getvalue() == "name,rfm.segment\nCustomer 000,loyal\nCustomer 001,at_risk\n"
 
 
 async def test_customers_without_a_purchase_have_no_score_and_sort_like_null(make_crm: MakeCrm) -> None:

@@ -134,7 +134,7 @@ def with_relations(work: Work, entities: Mapping[str, EntityType]) -> Catalog:
         if name in back[target] or name in entity.field_names():
             work.problems.append(
                 f"plugin {plugin!r}: {relation.target} would add the relation {name!r} to {target}, which "
-                f"already has a field of that name; give another related_name"
+                f"already has a field of that name; give another related_name, or the scorer another name"
             )
             return
         back[target][name] = relation
