@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,22 @@ async def database_url(server_url: str | None) -> AsyncIterator[str]:
     """A database of its own, without any table."""
     async with empty_database(server_url) as url:
         yield url
+
+
+async def killed_at_work(script: str, database_url: str) -> None:
+    """Runs a script that is handed the database, and kills it once it has said that it begun."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        script,
+        database_url,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"begun\n"
+    child.send_signal(signal.SIGKILL)
+    await child.wait()
 
 
 MakeCrm = Callable[..., AbstractAsyncContextManager[Crm]]

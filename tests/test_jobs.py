@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +16,7 @@ from amity.database import Transaction
 from amity.events import dispatcher
 from amity.jobs import engine, next_time
 
-from .conftest import MakeCrm
+from .conftest import MakeCrm, killed_at_work
 
 
 class Greet(BaseModel):
@@ -290,18 +286,7 @@ asyncio.run(main())
 
 async def test_work_of_a_process_that_was_killed_is_done_by_another(make_crm: MakeCrm) -> None:
     async with make_crm([]) as crm:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            KILLED,
-            crm.settings.database_url,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parent.parent,
-        )
-        assert child.stdout is not None
-        assert await child.stdout.readline() == b"begun\n"
-        child.send_signal(signal.SIGKILL)
-        await child.wait()
+        await killed_at_work(KILLED, crm.settings.database_url)
         plugin = Greeter()
         async with Crm({"database_url": crm.settings.database_url}, [plugin]) as second:
             await until(lambda: bool(plugin.seen))

@@ -6,12 +6,8 @@ import asyncio
 import dataclasses
 import math
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -43,7 +39,7 @@ from amity.testing import assert_scorer
 from amity.tree import Compare, Condition
 
 from .blocking_scorer import Length, die, measure
-from .conftest import MakeCrm
+from .conftest import MakeCrm, killed_at_work
 
 
 class Everything(BaseModel):
@@ -467,18 +463,7 @@ async def test_a_run_that_is_killed_leaves_the_scores_and_the_next_one_completes
         session = crm.acting_as(SYSTEM)
         await some(session)
         await compute(session, "made")
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            KILLED,
-            crm.settings.database_url,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parent.parent,
-        )
-        assert child.stdout is not None
-        assert await child.stdout.readline() == b"begun\n"
-        child.send_signal(signal.SIGKILL)
-        await child.wait()
+        await killed_at_work(KILLED, crm.settings.database_url)
 
         found = await session.find(Customer).select("made.ratio").where({"made": {"ratio": {"eq": 0.1}}}).all()
         assert len(found) == 5

@@ -136,8 +136,6 @@ HOOKS: tuple[str, ...] = (
     "routes",
     "lifespan",
 )
-RUNTIME_HOOKS = frozenset(("routes", "lifespan"))
-"""Hooks that take the composed Crm; they are called when it starts."""
 LAYER_HOOKS = {"graphql": "graphql"}
 """Hooks of known layers, by the plugin that brings them; skipped while that plugin is not enabled."""
 CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run")

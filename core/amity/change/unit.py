@@ -161,8 +161,6 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
     for attempt in range(1, ATTEMPTS + 1):
         try:
             result, unit = await session.crm.database.transact(lambda tx: _run(session, tx, work))
-            await session.crm.database.grew(_written(unit))
-            return result
         except DatabaseError as error:
             if not repeatable(error):
                 raise
@@ -171,6 +169,9 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
                     f"the change lost against others {ATTEMPTS} times ({error}); nothing was written; try again"
                 ) from error
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))
+        else:
+            await session.crm.database.grew(_written(unit))
+            return result
     raise AssertionError("unreachable")
 
 
@@ -203,11 +204,12 @@ async def _run(
 def _written(unit: Unit) -> Counter[str]:
     """Rows that a unit wrote, by table."""
     catalog = unit.crm.catalog
-    rows = Counter(catalog.of(Event).table for _ in unit.events)
-    for event in unit.events:
-        entity = catalog.by_code(event.entity_type)
+    written = Counter(event.entity_type for event in unit.events)
+    rows = Counter({catalog.of(Event).table: written.total()})
+    for code, count in written.items():
+        entity = catalog.by_code(code)
         if entity is not None:
-            rows[entity.table] += 1
+            rows[entity.table] += count
     return rows
 
 

@@ -23,7 +23,6 @@ from ..tree import (
     Batched,
     Computed,
     Connected,
-    Connection,
     Constant,
     Cursor,
     Edges,
@@ -665,4 +664,4 @@ def _needed(catalog: Catalog, entity: EntityType, needs: Sequence[str]) -> Selec
     return tuple(fields)
 
 
-__all__ = ["BatchPlan", "ComputedUse", "Connection", "Statement", "compile_roots"]
+__all__ = ["compile_roots"]

@@ -96,10 +96,6 @@ class Dialect:
         """Aggregates JSON values into an array, in the order of ``order``."""
         raise NotImplementedError
 
-    def any_value(self, expression: str) -> str:
-        """One of the group's JSON values."""
-        raise NotImplementedError
-
     empty_array: ClassVar[str]
 
     # --- cursors --------------------------------------------------------------------------------------------
@@ -172,9 +168,6 @@ class SQLiteDialect(Dialect):
         # rows arrive in this order already: they are read from a sorted, materialized table expression
         filtered = f" filter (where {condition})" if condition else ""
         return f"json_group_array(json({expression})){filtered}"
-
-    def any_value(self, expression: str) -> str:
-        return f"max({expression})"
 
     def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
         values = []
@@ -259,9 +252,6 @@ class PostgreSQLDialect(Dialect):
     def array(self, expression: str, order: str, condition: str | None) -> str:
         filtered = f" filter (where {condition})" if condition else ""
         return f"json_agg({expression} order by {order}){filtered}"
-
-    def any_value(self, expression: str) -> str:
-        return f"max({expression})"
 
     def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
         values = []

@@ -15,13 +15,10 @@ from ..tree import (
     Condition,
     Connected,
     Connection,
-    Cursor,
     Direction,
-    Edges,
     Field,
     Linked,
     Money,
-    Node,
     Nodes,
     One,
     OrderKey,
@@ -232,4 +229,4 @@ def _related(catalog: Catalog, entity: EntityType, item: Related) -> Field:
     return Connected(item.relation, item.relation, page)
 
 
-__all__ = ["Cursor", "Edges", "Find", "Node", "Related"]
+__all__ = ["Find", "Related"]

@@ -15,7 +15,6 @@ from typing import Any, cast
 import ciso8601
 
 from ..entity import Catalog, Column, EntityType, InvalidId, Kind, decode_id
-from ..entity.expression import Expression
 from ..tree import (
     All,
     AnyOf,
@@ -330,4 +329,4 @@ def sortable(entity: EntityType) -> list[str]:
     return [*columns, *entity.money, *computed]
 
 
-__all__ = ["Expression", "operators", "parse_order", "parse_where", "sortable"]
+__all__ = ["operators", "parse_order", "parse_where", "sortable"]
