@@ -74,7 +74,7 @@ def columns_of(catalog: Catalog, entity: EntityType, fields: Sequence[str] = ())
     """The columns that fields become. Raises :class:`~amity_csv.CsvError` for what can't be in a cell."""
     if not fields:
         parts = {name for money in entity.money.values() for name in (money.amount, money.currency)}
-        left_out = {*parts, "search_text", "deleted_at"}
+        left_out = {*parts, *entity.internal, "deleted_at"}
         fields = [*(name for name in entity.columns if name not in left_out), *entity.money]
     return [column for name in fields for column in _columns(catalog, entity, name)]
 
@@ -101,7 +101,7 @@ def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
         what = f"{entity.name} has no field {name!r} that fits into a cell"
         if head in entity.links:
             raise ExportFailed(f"{what}; {head} is another record: name one of its fields, like {path}.id")
-        raise ExportFailed(f"{what}; {_hint(name, [k for k in known if k != 'search_text'])}")
+        raise ExportFailed(f"{what}; {_hint(name, [k for k in known if k not in entity.internal])}")
     if column is not None and column.choices:
         # answers give choices as enums, in capitals; rows are written with the values themselves
         return [Column(path, needs, _reader(steps, head, lambda value: str(value).lower()))]

@@ -212,7 +212,7 @@ class _Planner:
 
     def _unknown(self, where: str, name: str) -> None:
         entity = self.entity
-        if name in entity.columns and name != "search_text":
+        if name in entity.columns and name not in entity.internal:
             self.wrong(where, f"{entity.name}.{name} is not set from outside")
         elif name in entity.to_one:
             self.wrong(where, f"{name} is a relation; did you mean {entity.to_one[name].column.name!r}?")
@@ -243,7 +243,7 @@ class _Planner:
         if rule.by == EXTERNAL_ID and by is None:
             if not system:
                 self.wrong(where, "system is missing: whose ids these are")
-        elif by is None or by.kind not in (Kind.TEXT, Kind.INT, Kind.BIGINT) or by.name == "search_text":
+        elif by is None or by.kind not in (Kind.TEXT, Kind.INT, Kind.BIGINT) or by.name in target.internal:
             columns = [c.name for c in target.visible_columns if c.kind in (Kind.TEXT, Kind.INT, Kind.BIGINT)]
             hint = _hint(rule.by, [EXTERNAL_ID, *columns])
             self.wrong(where, f"{target.name} can't be looked up by {rule.by!r}; {hint}")

@@ -67,7 +67,8 @@ class Draft:
 
 def told(catalog: Catalog, entity: EntityType, row: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     """Columns of a row as events hold them."""
-    return {name: external(catalog, entity, entity.columns[name], row) for name in columns if name not in UNTOLD}
+    untold = UNTOLD | entity.internal
+    return {name: external(catalog, entity, entity.columns[name], row) for name in columns if name not in untold}
 
 
 def fresh(entity: EntityType, item: Item, id: UUID, now: datetime) -> Draft:

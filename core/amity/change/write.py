@@ -298,7 +298,13 @@ async def _change(
         session,
         entity,
         [
-            Proposed(draft.index, draft.id, draft.before, draft.after, frozenset(draft.changed) - UNTOLD)
+            Proposed(
+                draft.index,
+                draft.id,
+                draft.before,
+                draft.after,
+                frozenset(draft.changed) - UNTOLD - entity.internal,
+            )
             for draft in drafts
             if draft.changed
         ],

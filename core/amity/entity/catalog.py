@@ -218,7 +218,12 @@ class EntityType:
         names = {relation.column.name for relation in self.to_one.values()}
         names |= {m.amount for m in self.money.values()} | {m.currency for m in self.money.values()}
         names |= {g.type_column for g in self.generic.values()} | {g.id_column for g in self.generic.values()}
-        return frozenset(names | {"search_text"} & set(self.columns))
+        return frozenset(names | self.internal)
+
+    @property
+    def internal(self) -> frozenset[str]:
+        """Columns that only the core's own code knows: the folded text for searching, and secrets."""
+        return frozenset({"search_text", *self.options.secret} & set(self.columns))
 
     @property
     def visible_columns(self) -> tuple[Column, ...]:
@@ -486,7 +491,7 @@ def _column(
         has_default=has_default,
         max_length=getattr(item, "max_length", None),
         choices=tuple(options.choices.get(key, ())),
-        writable=key not in options.read_only and key not in unwritable,
+        writable=key not in options.read_only and key not in options.secret and key not in unwritable,
         bits=next((bits for kind_of, bits in _BITS if isinstance(item, kind_of)), None),
     )
 
@@ -505,6 +510,7 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
     named = {
         "read_only": options.read_only,
         "fixed": options.fixed,
+        "secret": options.secret,
         "searchable": options.searchable,
         "personal": options.personal,
         "choices": options.choices,

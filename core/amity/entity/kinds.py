@@ -53,7 +53,9 @@ def _column_kind(path: str, entity: EntityType, catalog: Catalog) -> Kind:
 
 
 def _readable(entity: EntityType, name: str, path: str) -> Kind:
-    readable = {column.name: column.kind for column in entity.columns.values() if column.name != "search_text"}
+    readable = {
+        column.name: column.kind for column in entity.columns.values() if column.name not in entity.internal
+    }
     if name not in readable:
         raise ExpressionProblem(
             f"{entity.name} has no column {name!r} (in {path!r}); columns are {', '.join(readable)}"

@@ -35,6 +35,8 @@ class EntityOptions:
     * ``api``: what apps may do through GraphQL and actions; reading only, unless asked for.
     * ``plural``: the name of its lists, where adding an s is wrong (``"opportunities"``).
     * ``read_only``: columns that no input may set.
+    * ``secret``: columns that nothing outside of the core's own code reads or writes: no selection, filter, input,
+      event, export or expression knows them.
     * ``fixed``: columns or references that are set when a row is created, and never change.
     * ``searchable``: text columns folded into ``search_text``; the entity must have that column.
     * ``personal``: columns that identify a person.
@@ -50,6 +52,7 @@ class EntityOptions:
     api: frozenset[Verb] | set[Verb] = frozenset(("read",))
     plural: str | None = None
     read_only: frozenset[str] | set[str] = frozenset()
+    secret: frozenset[str] | set[str] = frozenset()
     fixed: frozenset[str] | set[str] = frozenset()
     searchable: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()

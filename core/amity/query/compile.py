@@ -505,7 +505,7 @@ class _Compiler(Orders):
 
     def _scalar(self, rows: Rows, entity: EntityType, alias: str, name: str, enum: bool) -> str:
         column = entity.columns.get(name)
-        if column is None:
+        if column is None or name in entity.internal:
             raise QueryError(f"{entity.name} has no column {name!r}")
         if column.references is not None:
             # a reference reads as null where its target is deleted or hidden

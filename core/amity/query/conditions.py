@@ -114,7 +114,7 @@ class Conditions:
 
     def _compare(self, entity: EntityType, alias: str, condition: Compare) -> str:
         name, operator, value = condition.field, condition.operator, condition.value
-        column = entity.columns.get(name)
+        column = None if name in entity.internal else entity.columns.get(name)
         if column is not None and column.references is not None and not self.policing:
             return self._reference(entity, alias, column, operator, value)
         if column is not None:

@@ -208,7 +208,7 @@ def _named(entity: EntityType, name: str) -> Field:
     if name in entity.batches:
         defaults = {key: default for key, (_, default) in entity.batches[name].arguments.items()}
         return Batched(name, name, defaults)
-    if name in entity.columns and name != "search_text":
+    if name in entity.columns and name not in entity.internal:
         return Scalar(name, name)
     if name in entity.to_one:
         return Linked(name, name, (Scalar("id", "id"),))

@@ -56,7 +56,7 @@ class Orders(Conditions):
         if name in entity.money:
             name = entity.money[name].amount
         column = entity.columns.get(name)
-        if column is None:
+        if column is None or name in entity.internal:
             raise QueryError(f"{entity.name} has no column {name!r} to order by")
         return column.kind, column.nullable or bool(key.path)
 

@@ -83,7 +83,7 @@ def _item(catalog: Catalog, entity: EntityType, name: str, value: Any, path: Pat
         money = entity.money[name]
         return _money(entity, money.amount, money.currency, value, path)
     column = entity.columns.get(name)
-    if column is not None and name != "search_text":
+    if column is not None and name not in entity.internal:
         return _compare(catalog, entity, column, value, path)
     if name in entity.expressions:
         field = entity.expressions[name]
@@ -277,7 +277,7 @@ def _id(catalog: Catalog | None, entity: EntityType, column: Column, value: Any,
 
 def filterable(entity: EntityType) -> list[str]:
     """Names that a filter may use."""
-    columns = [name for name in entity.columns if name != "search_text"]
+    columns = [name for name in entity.columns if name not in entity.internal]
     return [*columns, *entity.money, *entity.to_one, *entity.to_many, *entity.expressions, "and", "or", "not"]
 
 
