@@ -23,7 +23,7 @@ from amity import (
     Update,
     expression,
 )
-from amity.access import Verb
+from amity.access import Everything, Rights, Verb
 from amity.contracts import FieldDeclaration
 from amity.entity import EntityType
 from amity.tree import Compare, Condition, Many, Never, Scalar, Through
@@ -33,12 +33,10 @@ from .conftest import MakeCrm
 SOMEBODY = Principal("user", "usr_1")
 
 
-class OnlyLeads:
-    """Somebody sees leads, and what hangs on leads; the system sees everything."""
+class Leads(Everything):
+    """Leads are seen, and what hangs on leads."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        if principal == SYSTEM:
-            return None
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
         if verb != "read":
             return Never()
         if entity.name == "Customer":
@@ -47,8 +45,15 @@ class OnlyLeads:
             return Through("customer", Compare("lifecycle", "eq", "lead"))
         return None
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        return principal == SYSTEM
+    def may(self, permission: str) -> bool:
+        return False
+
+
+class OnlyLeads:
+    """Somebody sees leads, and what hangs on leads; the system sees everything."""
+
+    def rights(self, principal: Principal) -> Rights:
+        return Everything(principal) if principal == SYSTEM else Leads(principal)
 
 
 class Figures(Plugin):

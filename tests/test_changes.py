@@ -51,7 +51,8 @@ from amity import (
     UserError,
     Validator,
 )
-from amity.access import Verb
+from amity.access import Everything as EveryRight
+from amity.access import Rights, Verb
 from amity.change import BadRequest, ChangeError, PluginError, UnknownAction, in_unit
 from amity.database import DatabaseError
 from amity.entity import EntityType, Generic, encode_id, new_id
@@ -864,18 +865,21 @@ async def test_nobody_is_added_to_a_customer_who_is_being_deleted(make_crm: Make
 # --- access ------------------------------------------------------------------------------------------------
 
 
-class OwnPeople:
-    """Everybody may do everything with persons, and nothing with organizations; teams are taboo."""
+class PeopleOnly(EveryRight):
+    """Everything with persons, and nothing with organizations; teams are taboo."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        if principal == SYSTEM:
-            return None
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
         if entity.name == "Customer":
             return Compare("kind", "eq", "person")
         return Never() if entity.name == "Team" else None
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        return principal == SYSTEM
+    def may(self, permission: str) -> bool:
+        return False
+
+
+class OwnPeople:
+    def rights(self, principal: Principal) -> Rights:
+        return EveryRight(principal) if principal == SYSTEM else PeopleOnly(principal)
 
 
 async def test_who_may_not_is_told_before_anything_is_read(make_crm: MakeCrm) -> None:

@@ -39,7 +39,7 @@ from amity import (
     Validator,
     expression,
 )
-from amity.access import Verb
+from amity.access import Everything, Rights, Verb
 from amity.contracts import FieldDeclaration
 from amity.entity import EntityType
 from amity.query import parse_order
@@ -312,18 +312,20 @@ async def test_a_reference_reads_as_null_while_its_target_is_deleted(make_crm: M
 SOMEBODY = Principal("user", "usr_1")
 
 
-class OwnLeads:
-    """Somebody reads everyone with a deal, whatever deals they may read, and changes leads only."""
+class DealsAndLeads(Everything):
+    """Everyone with a deal is read, whatever deals may be read, and leads only are changed."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        if principal == SYSTEM or entity.name not in ("Customer", "Deal"):
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        if entity.name not in ("Customer", "Deal"):
             return None
         if entity.name == "Deal":
             return Through("customer", Compare("deal_count", "gt", 1))
         return Compare("lifecycle", "eq", "lead") if verb == "update" else Compare("deal_count", "gt", 0)
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        return True
+
+class OwnLeads:
+    def rights(self, principal: Principal) -> Rights:
+        return Everything(principal) if principal == SYSTEM else DealsAndLeads(principal)
 
 
 async def test_policies_ask_of_facts_and_of_rows_as_they_become(make_crm: MakeCrm) -> None:

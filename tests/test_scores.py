@@ -22,7 +22,6 @@ from amity import (
     Context,
     Customer,
     Plugin,
-    Policy,
     Principal,
     Score,
     Scored,
@@ -31,7 +30,8 @@ from amity import (
     Session,
     Update,
 )
-from amity.access import Verb
+from amity.access import Everything as EveryRight
+from amity.access import Rights, Verb
 from amity.change import PluginError
 from amity.entity import EntityType, decode_id
 from amity.query import QueryError
@@ -384,16 +384,24 @@ async def test_a_scorer_that_takes_too_long_is_stopped(make_crm: MakeCrm) -> Non
             await compute(crm.acting_as(SYSTEM), "slow")
 
 
-class OnlyAnn(Policy):
-    """Plugins see customers named Ann, the system everything, others nothing."""
+class AnnOnly(EveryRight):
+    """Of customers, those named Ann."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        if principal.kind == "plugin" and entity.name == "Customer":
-            return Compare("name", "eq", "Ann")
-        return None
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        return Compare("name", "eq", "Ann") if entity.name == "Customer" else None
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        return principal.kind == "system"
+
+class Unprivileged(EveryRight):
+    def may(self, permission: str) -> bool:
+        return False
+
+
+class OnlyAnn:
+    """Plugins see customers named Ann; only the system has permissions."""
+
+    def rights(self, principal: Principal) -> Rights:
+        kinds = {"plugin": AnnOnly, "system": EveryRight}
+        return kinds.get(principal.kind, Unprivileged)(principal)
 
 
 def by_name(context: Context, query: ScoreQuery) -> str:
@@ -410,11 +418,13 @@ async def test_a_scorer_sees_and_scores_what_its_plugin_may_read(make_crm: MakeC
 
 
 async def test_scores_obey_access_like_every_table(make_crm: MakeCrm) -> None:
-    class Hidden(OnlyAnn):
-        def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-            if principal.kind == "user" and entity.name == "CountedScore":
-                return Compare("number", "gt", 4)
-            return None
+    class High(EveryRight):
+        def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+            return Compare("number", "gt", 4) if entity.name == "CountedScore" else None
+
+    class Hidden:
+        def rights(self, principal: Principal) -> Rights:
+            return High(principal) if principal.kind == "user" else EveryRight(principal)
 
     async with make_crm([sql_scorer(by_name)], policy=Hidden()) as crm:
         await some(crm.acting_as(SYSTEM))

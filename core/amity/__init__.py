@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from .access import SYSTEM, AccessDenied, Policy, Principal
+from .access import SYSTEM, AccessDenied, FieldDenied, Policy, Principal, Rights
 from .change import Resolution, Update
 from .composition import Composition, CompositionError, PluginInfo
 from .contracts import (
@@ -83,6 +83,7 @@ __all__ = [
     "ExternalId",
     "Field",
     "FieldDeclaration",
+    "FieldDenied",
     "Find",
     "Generic",
     "IdOf",
@@ -109,6 +110,7 @@ __all__ = [
     "Related",
     "Relationship",
     "Resolution",
+    "Rights",
     "Score",
     "ScoreQuery",
     "ScoreRun",

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from . import change, migration
 from . import settings as configuration
-from .access import Policy, Principal, SystemPolicy
+from .access import Policy, Principal, Rights, SystemPolicy
 from .change import Resolution, Unit, Update
 from .composition import Composition, compose
 from .contracts import ChangeResult, Progress, silent
@@ -177,6 +177,7 @@ class Session:
     ) -> None:
         self.crm = crm
         self.principal = principal
+        self.rights: Rights = crm.policy.rights(principal)
         self.origin = origin
         self.unit = unit
         self.progress = progress

@@ -155,11 +155,23 @@ class Quantified:
 
 
 @dataclass(frozen=True)
+class Reaches:
+    """The row that a generic reference leads to is of one of these entities and meets its condition, if any.
+
+    ``targets`` are the conditions by the names of entities. ``alive=False`` counts deleted rows too, for logs.
+    """
+
+    reference: str
+    targets: Mapping[str, Condition | None]
+    alive: bool = True
+
+
+@dataclass(frozen=True)
 class Never:
     """False for every row: what a principal without rights sees."""
 
 
-Condition = All | AnyOf | Not | Compare | Through | Quantified | Never
+Condition = All | AnyOf | Not | Compare | Through | Quantified | Reaches | Never
 
 # --- pages ---------------------------------------------------------------------------------------------------
 

@@ -1,65 +1,125 @@
-"""Access: who may see and change which rows.
-
-Every read and every change names its principal, and asks here for the condition that rows must meet. The
-condition is compiled into the statement on every table that it touches: pages, relations, filters, orders,
-counts, expressions. There is no path around it.
-
-Today there is one principal with rights, the system; everyone else is denied everything.
-"""
+"""What a principal may do with which rows and fields."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
-from .entity import EntityType
-from .tree import Condition, Never
+from ..entity import EntityType
+from ..tree import Condition, Never
+from .principal import Principal
 
 Verb = Literal["read", "create", "update", "delete"]
+VERBS: tuple[Verb, ...] = ("read", "create", "update", "delete")
 
 
-@dataclass(frozen=True)
-class Principal:
-    """Who acts. ``kind`` is ``system``, ``plugin`` or ``user``; ``name`` says which one."""
+class Rights(Protocol):
+    """What one principal may do. Pure: the same answer for the same arguments; reads and changes ask it often.
 
-    kind: Literal["system", "plugin", "user"]
-    name: str = ""
-    on_behalf_of: str | None = None
-    """For plugins: the actor whose change they react to."""
+    Conditions are about facts: the rights of the principal are not asked once more inside of them.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
+    @property
+    def principal(self) -> Principal: ...
 
+    def granted(self, entity: EntityType, verb: Verb) -> bool:
+        """Whether any of it is granted. If not, it is refused by name; rows out of reach are just not there."""
+        ...
 
-SYSTEM = Principal("system")
-"""The CRM itself. It may do everything, and whatever it does is logged under its name."""
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        """What rows must meet, as they are before the verb; None where all do, :class:`Never` where none does."""
+        ...
 
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        """What rows must meet once they were created or updated; None where all do."""
+        ...
 
-class AccessDenied(PermissionError):
-    """Raised when a principal lacks a right; nothing was written. The message names both."""
+    def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        """The fields that may be read or written, by their names in the catalog; None for all.
+
+        A relation to one row stands for the column of its id too, money for its two columns. A relation to many
+        is read where its target and the target's reference are.
+        """
+        ...
+
+    def presets(self, entity: EntityType, verb: Verb) -> Mapping[str, Any]:
+        """Columns that are set to these values by creating and updating; the input may not name them."""
+        ...
+
+    def may(self, permission: str) -> bool:
+        """Whether the principal has a permission, like ``"loyalty.award"``."""
+        ...
 
 
 class Policy(Protocol):
-    """Decides what a principal may do. A policy must be pure: the same answer for the same arguments."""
+    """Decides what a principal may do."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        """The condition that rows must meet; None where all do, :class:`Never` where none does."""
+    def rights(self, principal: Principal) -> Rights:
+        """The principal's rights; made once for a session."""
         ...
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        """Whether the principal has a permission, like ``"loyalty.award"``."""
-        ...
+
+NOTHING_SET: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All rights. A base for policies that take away a few: what is not overridden is allowed."""
+
+    principal: Principal
+
+    def granted(self, entity: EntityType, verb: Verb) -> bool:
+        return True
+
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        return None
+
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        """What the row had to meet before, it must meet afterwards too."""
+        return self.rows(entity, verb)
+
+    def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        return None
+
+    def presets(self, entity: EntityType, verb: Verb) -> Mapping[str, Any]:
+        return NOTHING_SET
+
+    def may(self, permission: str) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No rights at all."""
+
+    principal: Principal
+
+    def granted(self, entity: EntityType, verb: Verb) -> bool:
+        return False
+
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        return Never()
+
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        return Never()
+
+    def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        return frozenset()
+
+    def presets(self, entity: EntityType, verb: Verb) -> Mapping[str, Any]:
+        return NOTHING_SET
+
+    def may(self, permission: str) -> bool:
+        return False
 
 
 class SystemPolicy:
     """The system, and plugins that the system runs, may do everything; nobody else anything."""
 
-    def rows(self, principal: Principal, entity: EntityType, verb: Verb) -> Condition | None:
-        return None if self._trusted(principal) else Never()
+    def rights(self, principal: Principal) -> Rights:
+        return Everything(principal) if principal.kind in ("system", "plugin") else Nothing(principal)
 
-    def may(self, principal: Principal, permission: str) -> bool:
-        return self._trusted(principal)
 
-    @staticmethod
-    def _trusted(principal: Principal) -> bool:
-        return principal.kind in ("system", "plugin")
+__all__ = ["NOTHING_SET", "VERBS", "Everything", "Nothing", "Policy", "Rights", "SystemPolicy", "Verb"]

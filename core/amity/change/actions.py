@@ -45,7 +45,7 @@ async def run(
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
         raise UnknownAction(f"there is no action {name!r}; {hint} Is the plugin that brings it enabled?")
     action: Action[Any] = owned.value
-    if not session.crm.policy.may(session.principal, action.permission):
+    if not session.rights.may(action.permission):
         raise AccessDenied(f"{session.principal} may not {name}: it lacks the permission {action.permission}")
     refusals = Refusals()
     kinds = session.crm.catalog.prefixes

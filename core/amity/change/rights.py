@@ -9,7 +9,7 @@ from uuid import UUID
 from ..access import AccessDenied, Verb
 from ..entity import EntityType
 from ..query.conditions import compile_meeting
-from ..tree import Never
+from ..tree import Condition, Never
 from . import storage
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 def authorize(session: Session, entity: EntityType, verb: Verb) -> None:
     """Raises :class:`AccessDenied` if the principal may do this to no row at all."""
-    condition = session.crm.policy.rows(session.principal, entity, verb)
-    if isinstance(condition, Never):
+    if not _any(session, entity, verb):
         raise AccessDenied(f"{session.principal} may not {verb} {entity.plural}")
 
 
@@ -35,28 +34,34 @@ async def load(
 ) -> dict[UUID, dict[str, Any]]:
     """Rows that are there and that the principal may treat so, locked. Every change gets its rows here."""
     assert session.unit is not None
-    if isinstance(session.crm.policy.rows(session.principal, entity, verb), Never):
+    if not _any(session, entity, verb):
         return {}
     found = await storage.select(session.unit.transaction, entity, ids, lock=lock, live=live, columns=columns)
-    denied = await _denied(session, entity, list(found), verb)
+    denied = await _denied(session, entity, list(found), session.rights.rows(entity, verb))
     return {id: row for id, row in found.items() if id not in denied} if denied else found
+
+
+def _any(session: Session, entity: EntityType, verb: Verb) -> bool:
+    """Whether there can be a row that the principal may treat so."""
+    rights = session.rights
+    return rights.granted(entity, verb) and not isinstance(rights.rows(entity, verb), Never)
 
 
 async def check_written(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> None:
     """Raises :class:`AccessDenied` if a row, as it was written, is not one that the principal may write so."""
-    if await _denied(session, entity, ids, verb):
+    if await _denied(session, entity, ids, session.rights.check(entity, verb)):
         raise AccessDenied(f"{session.principal} may not {verb} such {entity.plural}")
 
 
-async def _denied(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> set[UUID]:
-    """Those of the rows that do not meet the policy's condition."""
-    crm = session.crm
-    condition = crm.policy.rows(session.principal, entity, verb)
+async def _denied(
+    session: Session, entity: EntityType, ids: Sequence[UUID], condition: Condition | None
+) -> set[UUID]:
+    """Those of the rows that do not meet a condition of the principal's rights."""
     if condition is None or not ids:
         return set()
     assert session.unit is not None
     sql, parameters = compile_meeting(
-        crm.catalog, crm.policy, session.principal, session.unit.dialect, entity, ids, condition
+        session.crm.catalog, session.rights, session.unit.dialect, entity, ids, condition
     )
     rows = await session.unit.transaction.fetch(sql, parameters)
     return set(ids) - {UUID(str(id)) for (id,) in rows}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ..access import Policy, Principal
+from ..access import Rights
 from ..database import Dialect as DialectName
 from ..entity import Catalog, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression
@@ -50,8 +50,7 @@ from .statement import BatchPlan, ComputedUse, Statement, Step
 
 def compile_roots(
     catalog: Catalog,
-    policy: Policy,
-    principal: Principal,
+    rights: Rights,
     dialect: DialectName,
     roots: Mapping[str, Root],
     *,
@@ -63,7 +62,7 @@ def compile_roots(
     ``max_rows`` refuses what could answer with more rows, by the sizes of its pages. ``without_expressions``
     answers plugins' expression fields with null, for when one of them broke the statement.
     """
-    compiler = _Compiler(catalog, policy, principal, DIALECTS[dialect], without_expressions, max_rows)
+    compiler = _Compiler(catalog, rights, DIALECTS[dialect], without_expressions, max_rows)
     return compiler.compile(roots)
 
 
@@ -79,13 +78,12 @@ class _Compiler(Orders):
     def __init__(
         self,
         catalog: Catalog,
-        policy: Policy,
-        principal: Principal,
+        rights: Rights,
         dialect: Dialect,
         without_expressions: bool,
         max_rows: int | None,
     ) -> None:
-        super().__init__(catalog, policy, principal, dialect)
+        super().__init__(catalog, rights, dialect)
         self.without_expressions = without_expressions
         self.ctes: list[str] = []
         self.batches: list[BatchPlan] = []

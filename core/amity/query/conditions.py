@@ -9,13 +9,13 @@ from uuid import UUID
 
 import orjson
 
-from ..access import Policy, Principal
+from ..access import Rights
 from ..database import Dialect as DialectName
 from ..entity import Catalog, Column, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
-from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Through
+from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .where import parse_where
@@ -27,10 +27,9 @@ class Conditions:
     Every table enters a statement through :meth:`visible`.
     """
 
-    def __init__(self, catalog: Catalog, policy: Policy, principal: Principal, dialect: Dialect) -> None:
+    def __init__(self, catalog: Catalog, rights: Rights, dialect: Dialect) -> None:
         self.catalog = catalog
-        self.policy = policy
-        self.principal = principal
+        self.rights = rights
         self.dialect = dialect
         self.parameters: list[Any] = []
         self.bound: dict[tuple[Any, ...], str] = {}
@@ -66,7 +65,7 @@ class Conditions:
         """
         predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity else []
         if not self.policing:
-            condition = self.policy.rows(self.principal, entity, "read")
+            condition = self.rights.rows(entity, "read")
             if condition is not None:
                 predicates.append(self.of_policy(entity, alias, condition))
         return predicates
@@ -101,6 +100,9 @@ class Conditions:
             case Quantified(relation, quantifier, inner):
                 with self._deeper():
                     return self._quantified(entity, alias, relation, quantifier, inner)
+            case Reaches():
+                with self._deeper():
+                    return self._reaches(entity, alias, condition)
         raise TypeError(f"{condition!r} is no condition")
 
     @contextmanager
@@ -171,6 +173,21 @@ class Conditions:
         predicates.append(f"(({condition}) is not true)" if quantifier == "every" else condition)
         found = self._exists(target, other, predicates)
         return found if quantifier == "some" else f"not {found}"
+
+    def _reaches(self, entity: EntityType, alias: str, condition: Reaches) -> str:
+        reference = entity.generic[condition.reference]
+        kind, id = (f"{alias}.{identifier(name)}" for name in (reference.type_column, reference.id_column))
+        choices = []
+        for name, inner in condition.targets.items():
+            target = self.catalog[name]
+            other = self.alias()
+            predicates = [f'{other}."id" = {id}']
+            if condition.alive:
+                predicates += self.visible(target, other)
+            if inner is not None:
+                predicates.append(self.condition(target, other, inner))
+            choices.append(f"({kind} = {literal(target.code)} and {self._exists(target, other, predicates)})")
+        return _balanced("or", choices, "false")
 
     def _exists(self, target: EntityType, other: str, predicates: Sequence[str]) -> str:
         """Whether there is such a row.
@@ -288,8 +305,7 @@ class Conditions:
 
 def compile_meeting(
     catalog: Catalog,
-    policy: Policy,
-    principal: Principal,
+    rights: Rights,
     dialect: DialectName,
     entity: EntityType,
     ids: Sequence[UUID],
@@ -299,7 +315,7 @@ def compile_meeting(
 
     Changes ask it of the rows that they are about to touch.
     """
-    conditions = Conditions(catalog, policy, principal, DIALECTS[dialect])
+    conditions = Conditions(catalog, rights, DIALECTS[dialect])
     chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
     met = conditions.of_policy(entity, "t", condition)
     sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'

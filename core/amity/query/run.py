@@ -107,8 +107,7 @@ def compile_for(
     crm = session.crm
     return compile_roots(
         crm.catalog,
-        crm.policy,
-        session.principal,
+        session.rights,
         crm.database.dialect,
         roots,
         without_expressions=without_expressions,

@@ -266,7 +266,7 @@ async def _finish(session: Session, owned: Owned[Any], plan: Plan) -> None:
 
 
 def _query(session: Session, plan: Plan) -> ScoreQuery:
-    return ScoreQuery(session.crm, session.principal, plan.now)
+    return ScoreQuery(session.crm, session.rights, plan.now)
 
 
 def _selected(session: Session, owned: Owned[Any], query: ScoreQuery) -> str:

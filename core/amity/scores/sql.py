@@ -14,7 +14,7 @@ from ..query.dialect import DIALECTS, identifier
 from ..query.where import parse_where
 
 if TYPE_CHECKING:
-    from ..access import Principal
+    from ..access import Rights
     from ..crm import Crm
 
 
@@ -27,9 +27,9 @@ class ScoreQuery:
         f"select customer_id as id, count(*) as purchases from {query.purchases()} p group by customer_id"
     """
 
-    def __init__(self, crm: Crm, principal: Principal, now: datetime) -> None:
+    def __init__(self, crm: Crm, rights: Rights, now: datetime) -> None:
         self._crm = crm
-        self._conditions = Conditions(crm.catalog, crm.policy, principal, DIALECTS[crm.database.dialect])
+        self._conditions = Conditions(crm.catalog, rights, DIALECTS[crm.database.dialect])
         self.now = now
         """The time of the run (UTC)."""
 
