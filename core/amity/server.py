@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,24 +23,26 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import __version__
+from . import __version__, signin
 from .composition import CompositionError
 from .crm import Crm
 from .database import DatabaseError
+from .principals.who import anybody
 from .settings import SettingsError
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 def app(crm: Crm, *, opens: bool = True) -> Starlette:
-    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, and ``/health``.
+    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, ``/session`` and ``/health``.
 
     It opens the CRM when it starts and closes it when it ends; with ``opens=False`` that is the caller's
     business, as it is wherever the application is mounted in another, whose lifespan is the one that runs.
 
-    Requests are answered under loopback names, and those in ``[server] allowed_hosts``, only: until there is
-    sign-in, a page elsewhere must not reach a CRM by giving its own name this machine's address. Raises
-    :class:`~amity.CompositionError` where routes of plugins are not ASGI routes.
+    Requests are answered under loopback names, and those in ``[server] allowed_hosts``, only: a page elsewhere
+    must not reach a CRM by giving its own name this machine's address. Routes of plugins find out who sends a
+    request by :func:`amity.signin.authenticate`. Raises :class:`~amity.CompositionError` where they are not ASGI
+    routes.
     """
 
     @asynccontextmanager
@@ -54,6 +57,7 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
         routes=[
             Route("/", _index(crm), methods=["GET"]),
             Route("/health", _health(crm), methods=["GET"]),
+            signin.session(crm),
             *_routes(crm),
         ],
         middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
@@ -76,6 +80,7 @@ async def _serve(crm: Crm, host: str, port: int, tell: Callable[[str], None]) ->
             address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             lines = [f"Amity listens on {address}"]
             lines += [f"  {name}: {address}/{name}" for name in _names(crm)]
+            lines += await _advice(crm, host)
             config = uvicorn.Config(
                 app(crm, opens=False),
                 log_level="warning",
@@ -85,6 +90,28 @@ async def _serve(crm: Crm, host: str, port: int, tell: Callable[[str], None]) ->
             )
             _settle_memory()
             await _Server(config, lambda: tell("\n".join(lines))).serve([listening])
+
+
+async def _advice(crm: Crm, host: str) -> list[str]:
+    """What whoever starts the server should know."""
+    found = []
+    if not await anybody(crm):
+        command = "amity access add-user you@example.com --name 'Your name' --role admin"
+        found.append(f"Nobody can sign in yet. Make the first administrator: {command}")
+    if not is_loopback(host):
+        found.append(
+            f"{host} can be reached from other machines. Passwords, keys and answers are readable on the way "
+            "unless a proxy in front speaks https"
+        )
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Server(uvicorn.Server):
@@ -138,7 +165,7 @@ def _index(crm: Crm) -> Callable[[Request], object]:
     """What can be found here, for whoever opens the address itself."""
 
     async def index(_: Request) -> PlainTextResponse:
-        paths = [*(f"/{name}" for name in _names(crm)), "/health"]
+        paths = [*(f"/{name}" for name in _names(crm)), "/session", "/health"]
         return PlainTextResponse("\n".join([f"Amity {__version__}", *paths, ""]))
 
     return index

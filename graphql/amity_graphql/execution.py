@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,14 @@ import orjson
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLSyntaxError,
+    InlineFragmentNode,
     OperationType,
+    SelectionSetNode,
     get_operation_ast,
     parse,
     specified_rules,
@@ -22,7 +27,7 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import validate_document
 
 from . import limits
-from .errors import BAD_USER_INPUT, PARSE_FAILED, VALIDATION_FAILED, coded
+from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded
 from .executor import Executor
 from .parts import GraphQLContext
 from .reading import Spliced
@@ -139,6 +144,10 @@ async def _run(
     variables: Mapping[str, Any] | None,
     operation_name: str | None,
 ) -> Result:
+    if context.session.principal.kind == "anonymous":
+        refused = _unauthenticated(document, operation_name)
+        if refused is not None:
+            return Result(errors=(refused,), ran=False)
     executor = Executor.build(
         context.api.graphql,
         document,
@@ -154,6 +163,32 @@ async def _run(
         outcome = await outcome  # type: ignore[misc]
     assert isinstance(outcome, ExecutionResult)
     return Result(outcome.data, tuple(outcome.errors or ()))
+
+
+def _unauthenticated(document: DocumentNode, operation_name: str | None) -> GraphQLError | None:
+    """What somebody is told who has not signed in, and asks for more than the schema and who they are."""
+    operation = get_operation_ast(document, operation_name)
+    if operation is None:
+        return None
+    fragments = {
+        item.name.value: item for item in document.definitions if isinstance(item, FragmentDefinitionNode)
+    }
+    for field in _roots(operation.selection_set, fragments):
+        name = field.name.value
+        if name != "me" and not name.startswith("__"):
+            message = f"{name} can be had by those who are signed in; sign in at /session, or send a valid API key"
+            return coded(GraphQLError(message, field), UNAUTHENTICATED)
+    return None
+
+
+def _roots(selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
+    for item in selections.selections:
+        if isinstance(item, FieldNode):
+            yield item
+        elif isinstance(item, InlineFragmentNode):
+            yield from _roots(item.selection_set, fragments)
+        elif isinstance(item, FragmentSpreadNode):
+            yield from _roots(fragments[item.name.value].selection_set, fragments)
 
 
 def _splice(value: Any) -> Any:

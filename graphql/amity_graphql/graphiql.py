@@ -3,51 +3,74 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from string import Template
 
 from graphql import GraphQLSchema, parse, validate
 
 from . import assets
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Amity</title>
-<link rel="icon" href="data:,">
-<style>body {{ margin: 0 }} #graphiql {{ height: 100vh }}</style>
-{style}
-</head>
-<body>
-<div id="graphiql">Loading…</div>
-{scripts}
-<script>
-const tabs = {tabs};
-const fetcher = GraphiQL.createFetcher({{ url: {url} }});
-ReactDOM.createRoot(document.getElementById("graphiql")).render(
-  React.createElement(GraphiQL, {{ fetcher, defaultTabs: tabs, defaultEditorToolsVisibility: "variables" }})
-);
-</script>
-</body>
-</html>
-"""
+from .settings import SignIn
 
 
-def page(path: str, schema: GraphQLSchema) -> str:
-    """The page for an endpoint at ``path``; its files are ours where they are all there, else the CDN's."""
+@dataclass(frozen=True)
+class Explorer:
+    """The page, and the content security policy that it is to be sent with."""
+
+    page: str
+    policy: str
+
+
+def explorer(path: str, session: str, schema: GraphQLSchema, sign_ins: Sequence[SignIn] = ()) -> Explorer:
+    """The page for an endpoint at ``path``, with sign-in at ``session``.
+
+    GraphiQL's files are ours where they are all there, else the CDN's. ``sign_ins`` are offered as buttons, and
+    their passwords stand in the page.
+    """
     local = f"{path}/static" if assets.complete() else None
-    style = _tag(assets.GRAPHIQL_STYLE, local)
-    scripts = [_tag(asset, local) for asset in (assets.REACT, assets.REACT_DOM, assets.GRAPHIQL)]
-    tabs = [{"query": text, "variables": ""} for text in examples(schema)]
-    return _PAGE.format(style=style, scripts="\n".join(scripts), tabs=_script(tabs), url=_script(path))
+    nonce = secrets.token_urlsafe(16)
+    scripts = [_script_tag(asset, local, nonce) for asset in (assets.REACT, assets.REACT_DOM, assets.GRAPHIQL)]
+    page = _template().substitute(
+        style=_style_tag(assets.GRAPHIQL_STYLE, local),
+        scripts="\n".join(scripts),
+        nonce=nonce,
+        tabs=_script([{"query": text, "variables": ""} for text in examples(schema)]),
+        sign_ins=_script([item.model_dump() for item in sign_ins]),
+        session=_script(session),
+        url=_script(path),
+    )
+    return Explorer(page, _policy(nonce, None if local else assets.CDN))
+
+
+def _policy(nonce: str, cdn: str | None) -> str:
+    """Scripts are those that the page names; nothing is sent anywhere else; no page may frame it."""
+    styles = f" {cdn}" if cdn else ""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'nonce-{nonce}'",
+            f"style-src 'self' 'unsafe-inline'{styles}",
+            "font-src 'self' data:",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
 
 
 def examples(schema: GraphQLSchema) -> list[str]:
     """Example operations that the schema has everything for, the customer's whole view first; each is a tab."""
     return [text for text in _examples() if not validate(schema, parse(text))]
+
+
+@cache
+def _template() -> Template:
+    return Template(files(__package__).joinpath("explorer.html").read_text(encoding="utf-8"))
 
 
 @cache
@@ -60,12 +83,20 @@ def _examples() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tag(asset: assets.Asset, local: str | None) -> str:
-    source = f"{local}/{asset.name}" if local else asset.url
-    check = f'integrity="sha384-{asset.digest}" crossorigin="anonymous"'
-    if asset.name.endswith(".css"):
-        return f'<link rel="stylesheet" href="{source}" {check}>'
-    return f'<script src="{source}" {check}></script>'
+def _style_tag(asset: assets.Asset, local: str | None) -> str:
+    return f'<link rel="stylesheet" href="{_source(asset, local)}" {_check(asset)}>'
+
+
+def _script_tag(asset: assets.Asset, local: str | None, nonce: str) -> str:
+    return f'<script nonce="{nonce}" src="{_source(asset, local)}" {_check(asset)}></script>'
+
+
+def _source(asset: assets.Asset, local: str | None) -> str:
+    return f"{local}/{asset.name}" if local else asset.url
+
+
+def _check(asset: assets.Asset) -> str:
+    return f'integrity="sha384-{asset.digest}" crossorigin="anonymous"'
 
 
 def _script(value: object) -> str:

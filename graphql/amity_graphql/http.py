@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from graphql import GraphQLError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from amity import SYSTEM
+from amity.access import Principal
+from amity.signin import authenticate
 
 from . import api, assets, execution, graphiql
-from .errors import BAD_USER_INPUT, coded, told
+from .errors import BAD_USER_INPUT, NOT_ALLOWED, UNAUTHENTICATED, coded, told
 from .execution import Result
 from .settings import GraphQLSettings
 
@@ -62,19 +64,29 @@ def _endpoint(crm: Crm, settings: GraphQLSettings) -> Callable[[Request], Awaita
         media = JSON
         try:
             media = accepted(request.headers.get("accept"))
+            principal = await authenticate(crm, request)
             operation = read(await _body(request, settings), settings)
         except BadRequest as error:
             problem = coded(GraphQLError(str(error)), BAD_USER_INPUT)
             return _response(Result(errors=(problem,), ran=False), media, error.status)
-        result = await _run(crm, request, operation)
-        status = 400 if media == RESPONSE and not result.ran else 200
-        return _response(result, media, status)
+        except HTTPException as error:
+            problem = coded(GraphQLError(error.detail), NOT_ALLOWED)
+            return _response(Result(errors=(problem,), ran=False), media, error.status_code)
+        result = await _run(crm, principal, request, operation)
+        return _response(result, media, _status(result) if media == RESPONSE else 200)
 
     return graphql
 
 
-async def _run(crm: Crm, request: Request, operation: Operation) -> Result:
-    session = crm.acting_as(SYSTEM, origin="graphql")
+def _status(result: Result) -> int:
+    if result.ran:
+        return 200
+    codes = {(error.extensions or {}).get("code") for error in result.errors}
+    return 401 if UNAUTHENTICATED in codes else 400
+
+
+async def _run(crm: Crm, principal: Principal, request: Request, operation: Operation) -> Result:
+    session = crm.acting_as(principal, origin="graphql")
     context = api.context(session, request=request, spliced=True)
     _, documents = api.built(crm)
     return await execution.execute(context, documents, operation.document, operation.variables, operation.name)
@@ -91,8 +103,11 @@ def _response(result: Result, media: str, status: int) -> Response:
 def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response:
     wants = request.headers.get("accept", "")
     if settings.graphiql and "text/html" in wants:
-        page = graphiql.page(request.url.path.rstrip("/"), api.built(crm)[0].graphql)
-        return HTMLResponse(page, headers={**_HEADERS, "x-frame-options": "DENY"})
+        session = f"{request.scope.get('root_path', '')}/session"
+        schema = api.built(crm)[0].graphql
+        found = graphiql.explorer(request.url.path.rstrip("/"), session, schema, settings.sign_ins)
+        headers = {**_HEADERS, "x-frame-options": "DENY", "content-security-policy": found.policy}
+        return HTMLResponse(found.page, headers=headers)
     problem = coded(GraphQLError("send operations by POST, as JSON"), BAD_USER_INPUT)
     response = _response(Result(errors=(problem,), ran=False), JSON, 405)
     response.headers["allow"] = "POST"

@@ -33,6 +33,7 @@ from .declare import bare, output
 from .executor import Executor, Hole
 from .filters import Filters
 from .info import infos
+from .me import me
 from .names import EntityNames, names_of
 from .outputs import Money, Node, Outputs, PageInfo, enums_of
 from .parts import EntityTypes, GraphQLParts
@@ -48,6 +49,7 @@ _OWN_TYPES = (
     "Mutation",
     "Subscription",
     "Node",
+    "Me",
     "Money",
     "MoneyInput",
     "PageInfo",
@@ -142,6 +144,7 @@ class _Builder:
         )
         queries = [
             *infos(self.composition, names),
+            me(self.composition.catalog, outputs.rows, self.source("graphql")),
             *reads(self.composition.catalog, names, outputs, filters, arguments),
         ]
         mutations = list(writes.fields())

@@ -5,6 +5,14 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 
+class SignIn(BaseModel, extra="forbid"):
+    """A user whom everybody may sign in as: the explorer offers it as a button, and tells the password."""
+
+    label: str = Field(min_length=1)
+    email: str = Field(min_length=1)
+    password: str = Field(min_length=1, repr=False)
+
+
 class GraphQLSettings(BaseModel, extra="forbid"):
     """How much one request may ask for, and whether the explorer is served."""
 
@@ -30,3 +38,5 @@ class GraphQLSettings(BaseModel, extra="forbid"):
     """Documents that are kept parsed and validated."""
     graphiql: bool = True
     """Whether the explorer is served to browsers."""
+    sign_ins: list[SignIn] = Field(default_factory=list)
+    """Users that the explorer offers to sign in as, with their passwords in the page: for demos only."""
