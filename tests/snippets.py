@@ -6,7 +6,7 @@ A page is run from top to bottom in one folder, one Python namespace, and one da
 fence    what is done with it
 ======== ====================================================================================================
 python   run in the page's namespace; ``await`` may stand at the top level
-graphql  answered by the page's CRM, or by the server that the page has started
+graphql  answered by the page's CRM, or by the server that the page has started, with the page's API key
 http     sent to the server that the page has started; a request line, headers, an empty line, a body
 toml     read and checked, as the note above it says: settings, or a mapping of the CSV plugin
 console  lines after ``$`` are run by a shell; what follows them is what they print, if it is shown
@@ -157,6 +157,8 @@ class Run:
     serving: bool = False
     answer: Any = None
     printed: str = ""
+    key: str | None = None
+    """The API key that a command of the page has printed; a page shows it as ``amity_…``."""
 
     async def snippet(self, snippet: Snippet) -> None:
         """Runs one snippet. Raises AssertionError with its place."""
@@ -278,7 +280,10 @@ class Run:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        headers = headers or {"Content-Type": "application/json"}
+        if headers is None:
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        elif headers.get("Authorization") == "Bearer amity_…":
+            headers = {**headers, "Authorization": f"Bearer {self.key}"}
         url = f"http://127.0.0.1:{self.port}{path}"
         request = urllib.request.Request(url, data, dict(headers), method=method)
         return json.loads(await asyncio.to_thread(_sent, request))
@@ -298,6 +303,8 @@ class Run:
                 self.folder = (self.folder / arguments[0]).resolve()
             elif program not in ("git", "python3") and not command.startswith("source "):
                 printed = await asyncio.to_thread(self._shell, command, "fails" in snippet.notes)
+                if key := re.search(r"\bamity_\w{32,}[\w-]*", printed):
+                    self.key = key[0]
                 if shown:
                     assert same_output(shown, printed), f"{command}\nprints\n{printed}"
 

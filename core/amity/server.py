@@ -96,17 +96,17 @@ async def _advice(crm: Crm, host: str) -> list[str]:
     """What whoever starts the server should know."""
     found = []
     if not await anybody(crm):
-        command = "amity access add-user you@example.com --name 'Your name' --role admin"
-        found.append(f"Nobody can sign in yet. Make the first administrator: {command}")
-    if not is_loopback(host):
+        command = "amity access add-user EMAIL --role admin"
+        found.append(f"Nobody can sign in yet; make the first administrator with `{command}`")
+    if not _is_loopback(host):
         found.append(
-            f"{host} can be reached from other machines. Passwords, keys and answers are readable on the way "
-            "unless a proxy in front speaks https"
+            f"{host} can be reached from other machines: put a proxy with https in front, as passwords and answers "
+            "can be read on the way otherwise. Requests are answered under the names in [server] allowed_hosts"
         )
     return found
 
 
-def is_loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens there."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from pathlib import Path
 
 import click
@@ -57,7 +56,8 @@ def init(app: App, folder: Path, database_url: str) -> None:
     app = App(file)
     _migrate(app)
     option = "" if str(folder) == "." else f" --config {file}"
-    click.echo(f"Ready. Start the server with `amity{option} serve`.")
+    click.echo(f"Ready. Make the first administrator with `amity{option} access add-user EMAIL --role admin`,")
+    click.echo(f"then start the server with `amity{option} serve`.")
 
 
 def _importable(name: str) -> bool:
@@ -70,7 +70,7 @@ def _importable(name: str) -> bool:
 
 
 @click.command()
-@click.option("--host", help="Address to listen on; loopback only.")
+@click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
 @click.pass_obj
 def serve(app: App, host: str | None, port: int | None) -> None:
@@ -83,20 +83,7 @@ def serve(app: App, host: str | None, port: int | None) -> None:
         ) from error
     host = host or app.settings.server.host
     port = app.settings.server.port if port is None else port
-    if not _loopback(host):
-        raise click.ClickException(
-            f"{host} can be reached from other machines, and there is no sign-in yet; listen on 127.0.0.1"
-        )
     run_server(app.crm, host, port)
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @click.command()
