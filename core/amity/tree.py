@@ -125,6 +125,17 @@ Operator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "in", "notIn", "isNull"
 
 
 @dataclass(frozen=True)
+class Placeholder:
+    """A value in a role's condition that is known once somebody acts: a fact about the principal, or the time.
+
+    In conditions that are kept, it is written ``"$user"``, ``"$team"``, ``"$customer"``, ``"$now"``. Nothing that
+    is compiled has any of them left.
+    """
+
+    name: Literal["user", "team", "customer", "now", "today"]
+
+
+@dataclass(frozen=True)
 class Compare:
     """A column or expression field against a value. Never unknown: null is equal to nothing.
 

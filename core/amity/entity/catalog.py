@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
@@ -231,6 +232,27 @@ class EntityType:
         hidden = self.hidden
         return tuple(column for column in self.columns.values() if column.name not in hidden)
 
+    @cached_property
+    def field_of(self) -> Mapping[str, str]:
+        """Columns that belong to a field of another name → that field: rights are granted by fields."""
+        found = {relation.column.name: relation.name for relation in self.to_one.values()}
+        for money in self.money.values():
+            found |= {money.amount: money.name, money.currency: money.name}
+        for generic in self.generic.values():
+            found |= {generic.type_column: generic.name, generic.id_column: generic.name}
+        return found
+
+    @cached_property
+    def open_fields(self) -> frozenset[str]:
+        """What everybody reads of a row who may read the row at all: what tells versions apart."""
+        return frozenset({"id", *(_VERSIONING if self.is_entity else ())})
+
+    @cached_property
+    def right_fields(self) -> frozenset[str]:
+        """The fields that rights are granted on: columns, money, references, expressions, batch fields."""
+        names = {self.field_of.get(name, name) for name in self.columns if name not in self.internal}
+        return frozenset((names | set(self.expressions) | set(self.batches)) - self.open_fields)
+
     def leads_to(self, relation: str) -> str | None:
         """The entity that a relation to at most one row leads to, from either side of it; None if it is none."""
         if relation in self.to_one:
@@ -321,6 +343,7 @@ _KINDS: tuple[tuple[type[Any], Kind], ...] = (
     (tortoise_fields.CharField, Kind.TEXT),
     (tortoise_fields.TextField, Kind.TEXT),
 )
+_VERSIONING = ("created_at", "updated_at", "version", "deleted_at")
 _UNWRITABLE = frozenset(("created_at", "updated_at", "version", "deleted_at", "search_text"))
 _STAGED_UNWRITABLE = frozenset(("position", "stage_entered_at"))
 _BITS: tuple[tuple[type[Any], int], ...] = (
@@ -328,6 +351,7 @@ _BITS: tuple[tuple[type[Any], int], ...] = (
     (tortoise_fields.SmallIntField, 16),
     (tortoise_fields.IntField, 32),
 )
+_WITH_RELATIONS = ("read_only", "fixed", "personal", "guarded")
 MERGE_RULES = frozenset(("keep", "sum", "min", "max", "concat", "newest"))
 
 
@@ -513,13 +537,14 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
         "secret": options.secret,
         "searchable": options.searchable,
         "personal": options.personal,
+        "guarded": options.guarded,
         "choices": options.choices,
         "on_merge": options.on_merge,
     }
     relations = {key[: -len("_id")] for key in columns if key.endswith("_id")}
     for option, keys in named.items():
         for key in keys:
-            if key not in columns and not (option in ("read_only", "fixed", "personal") and key in relations):
+            if key not in columns and not (option in _WITH_RELATIONS and key in relations):
                 wrong(f"{where}.{option}", f"there is no column {key!r}")
     if options.searchable and "search_text" not in columns:
         wrong(f"{where}.searchable", "needs a column search_text = TextField(default='', db_default='')")

@@ -45,6 +45,9 @@ class EntityOptions:
     * ``choices``: text columns with a fixed set of lower-case values; enums in GraphQL.
     * ``money``: name → (column of minor units, column of the ISO 4217 code).
     * ``generic``: references to rows of any entity.
+    * ``owner``: paths to the users whose rows they are, like ``"owner"`` or ``("user", "customer.owner")``; what
+      roles that are limited to ``own`` and ``team`` go by. Without one, what belongs to a row (CASCADE) has its owner.
+    * ``guarded``: columns or references → the permission that writing them needs, whatever a role grants.
     * ``on_merge``: column → ``keep``, ``sum``, ``min``, ``max``, ``concat`` or ``newest``.
     """
 
@@ -61,4 +64,6 @@ class EntityOptions:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     money: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     generic: tuple[Generic, ...] = ()
+    owner: str | tuple[str, ...] = ()
+    guarded: Mapping[str, str] = field(default_factory=dict)
     on_merge: Mapping[str, str] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The core's entities."""
 
+from .access import ApiKey, Grant, PermissionGrant, Role, RoleMember, UserSession
 from .communication import ContactPoint, Interaction
 from .customer import Customer, ExternalId, Relationship
 from .job import JobRun
@@ -11,6 +12,12 @@ from .team import Team, User
 CORE_ENTITIES = (
     Team,
     User,
+    Role,
+    Grant,
+    PermissionGrant,
+    RoleMember,
+    ApiKey,
+    UserSession,
     Customer,
     ContactPoint,
     Relationship,
@@ -29,15 +36,20 @@ CORE_ENTITIES = (
 
 __all__ = [
     "CORE_ENTITIES",
+    "ApiKey",
     "ContactPoint",
     "Customer",
     "Deal",
     "Event",
     "ExternalId",
+    "Grant",
     "Interaction",
     "JobRun",
+    "PermissionGrant",
     "Pipeline",
     "Relationship",
+    "Role",
+    "RoleMember",
     "Score",
     "ScoreDraft",
     "ScoreRun",
@@ -45,4 +57,5 @@ __all__ = [
     "StageMove",
     "Team",
     "User",
+    "UserSession",
 ]

@@ -78,6 +78,7 @@ class Interaction(Entity):
         choices={"direction": ("inbound", "outbound"), "identity": ("matched", "ambiguous", "unknown")},
         searchable=("subject",),
         personal=("address", "subject", "body"),
+        owner=("user", "customer.owner"),
         indexes=(
             SqlIndex("timeline", "(customer_id, occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),
             SqlIndex("newest", "(occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),

@@ -53,6 +53,7 @@ class Customer(Entity):
             SqlIndex("name", "(name, id) WHERE deleted_at IS NULL"),
             SqlIndex("lifecycle", "(lifecycle, created_at DESC, id DESC) WHERE deleted_at IS NULL"),
         ),
+        owner="owner",
         on_merge={"note": "concat"},
     )
 

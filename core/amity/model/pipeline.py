@@ -74,6 +74,7 @@ class Deal(Staged):
         api=EDITABLE,
         searchable=("name",),
         money={"value": ("value_minor", "currency")},
+        owner="owner",
         indexes=(
             SqlIndex("board", "(stage_id, position, id) WHERE deleted_at IS NULL"),
             SqlIndex("newest", "(created_at DESC, id DESC) WHERE deleted_at IS NULL"),

@@ -38,4 +38,17 @@ class User(Entity):
         description="Whom this user reports to",
     )
 
-    options = EntityOptions(prefix="usr", api=EDITABLE, unique=("email",), personal=("name", "email"))
+    password_hash = fields.CharField(max_length=300, null=True, description="Argon2 hash of the password")
+    last_sign_in_at = fields.DatetimeField(null=True, description="When the person last signed in (UTC)")
+
+    options = EntityOptions(
+        prefix="usr",
+        api=EDITABLE,
+        unique=("email",),
+        personal=("name", "email"),
+        secret={"password_hash"},
+        read_only={"last_sign_in_at"},
+        owner="id",
+        # whoever could write them could sign in as somebody else, or see what another team sees
+        guarded={"team": "core.manage_access", "email": "core.manage_users", "active": "core.manage_users"},
+    )

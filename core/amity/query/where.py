@@ -24,6 +24,7 @@ from ..tree import (
     Not,
     Operator,
     OrderKey,
+    Placeholder,
     Quantified,
     Through,
 )
@@ -191,6 +192,8 @@ def parse_value(catalog: Catalog | None, entity: EntityType, column: Column, val
     kind = column.kind
     if value is None:
         raise QueryError("is null; use {isNull: true}", path)
+    if isinstance(value, Placeholder):
+        return _placeholder(column, value, path)
     match kind:
         case Kind.ID:
             return _id(catalog, entity, column, value, path)
@@ -227,6 +230,17 @@ def parse_value(catalog: Catalog | None, entity: EntityType, column: Column, val
         case Kind.DATE:
             return parse_date(value, path)
     raise QueryError(f"a {kind.value} can't be compared", path)
+
+
+def _placeholder(column: Column, value: Placeholder, path: Path) -> Placeholder:
+    """What a role's condition compares with, where the column can be compared with it."""
+    if value.name != "now" and column.kind is Kind.ID:
+        return value
+    if value.name == "now" and column.kind is Kind.DATETIME:
+        return value
+    if value.name == "now" and column.kind is Kind.DATE:
+        return Placeholder("today")
+    raise QueryError(f"${value.name} can't be compared with {column.name}, a {column.kind.value}", path)
 
 
 def parse_datetime(value: Any, path: Path) -> datetime:
