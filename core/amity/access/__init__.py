@@ -7,10 +7,24 @@ expressions. Fields out of reach are refused by name, before anything runs. Ther
 
 from .errors import AccessDenied, FieldDenied
 from .principal import SYSTEM, Facts, HeldRole, Principal
-from .rights import NOTHING_SET, VERBS, Everything, Nothing, Policy, Rights, SystemPolicy, Verb
+from .rights import (
+    NOTHING_SET,
+    VERBS,
+    Everything,
+    Nothing,
+    Policy,
+    Rights,
+    SystemPolicy,
+    Verb,
+    field_denied,
+    type_denied,
+)
+from .roles import EVERY, SCOPES, Role, RolePolicy, RoleRights, RowRule, Scope, TypeGrant, has_owner
 
 __all__ = [
+    "EVERY",
     "NOTHING_SET",
+    "SCOPES",
     "SYSTEM",
     "VERBS",
     "AccessDenied",
@@ -22,6 +36,15 @@ __all__ = [
     "Policy",
     "Principal",
     "Rights",
+    "Role",
+    "RolePolicy",
+    "RoleRights",
+    "RowRule",
+    "Scope",
     "SystemPolicy",
+    "TypeGrant",
     "Verb",
+    "field_denied",
+    "has_owner",
+    "type_denied",
 ]

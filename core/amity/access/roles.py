@@ -1,0 +1,500 @@
+"""Roles: what they grant, and what that comes to for who holds them.
+
+A role grants verbs on entities: to which rows, with which fields. Rows are ``all``, ``own``, ``team``, ``none``,
+or those that meet a condition, in which placeholders stand for facts about the principal. Whatever a role says,
+what belongs to a row (a ``CASCADE`` relation, a generic reference) is never in reach where that row is not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from ..entity import Catalog, EntityType
+from ..model import User
+from ..tree import All, AnyOf, Compare, Condition, Never, Not, Placeholder, Quantified, Reaches, Through
+from .errors import AccessDenied
+from .principal import Facts, HeldRole, Principal
+from .rights import NOTHING_SET, Everything, Rights, Verb
+
+Scope = Literal["all", "own", "team", "none", "where"]
+SCOPES: tuple[Scope, ...] = ("all", "own", "team", "none")
+EVERY = "*"
+"""Every entity, in a grant; every permission, in a role."""
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """Which rows: by a scope, or those that meet ``condition``."""
+
+    scope: Scope = "all"
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True)
+class TypeGrant:
+    """What a role grants with one verb on one entity. ``fields`` are names of the catalog, None for all.
+
+    ``check`` is what rows must meet once they are written; where it is None, that is ``rows`` too. ``presets`` are
+    columns with their values, which may be placeholders.
+    """
+
+    rows: RowRule = RowRule()
+    fields: frozenset[str] | None = None
+    check: RowRule | None = None
+    presets: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role with what it grants: by (code of an entity or ``*``, verb). A grant on an entity goes before ``*``.
+
+    Roles are equal if they are the same version of the same role.
+    """
+
+    name: str
+    id: UUID | None = None
+    version: int = 0
+    grants: Mapping[tuple[str, Verb], TypeGrant] = field(default_factory=dict, compare=False, repr=False)
+    permissions: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    def grant(self, entity: EntityType, verb: Verb) -> TypeGrant | None:
+        """What it grants with a verb on an entity, if it does."""
+        return self.grants.get((entity.code, verb)) or self.grants.get((EVERY, verb))
+
+    def may(self, permission: str) -> bool:
+        return permission in self.permissions or EVERY in self.permissions
+
+
+class RolePolicy:
+    """Users, customers and API keys may do what their roles grant, and plugins what they declared that they need.
+
+    ``plugins`` are the roles that plugins' own code acts under, by their names. The system and the core may do
+    everything, anonymous principals nothing.
+    """
+
+    CACHED = 256
+    """Sets of roles whose rules are kept."""
+
+    def __init__(self, catalog: Catalog, plugins: Mapping[str, Role]) -> None:
+        self._catalog = catalog
+        self._plugins = plugins
+        self._rules: OrderedDict[tuple[tuple[Role, ...], str | None], _Rules] = OrderedDict()
+
+    def rights(self, principal: Principal) -> Rights:
+        """The principal's rights; the rules of each set of roles are worked out once."""
+        if principal.kind == "system" or (principal.kind == "plugin" and principal.name == "core"):
+            return Everything(principal)
+        roles, plugin = _roles(principal.roles), None
+        if principal.kind == "plugin" and not roles:
+            known = self._plugins.get(principal.name)
+            roles, plugin = (known,) if known else (), principal.name
+        elif principal.kind == "anonymous":
+            roles = ()
+        key = (roles, plugin)
+        rules = self._rules.get(key)
+        if rules is None:
+            rules = self._rules[key] = _Rules(self._catalog, roles, plugin)
+            while len(self._rules) > self.CACHED:
+                self._rules.popitem(last=False)
+        else:
+            self._rules.move_to_end(key)
+        return RoleRights(principal, rules)
+
+
+def _roles(held: Sequence[HeldRole]) -> tuple[Role, ...]:
+    strange = [role for role in held if not isinstance(role, Role)]
+    if strange:
+        raise TypeError(
+            f"{strange[0]!r} is no Role; take principals from crm.access, or make an amity.access.Role"
+        )
+    return tuple(role for role in held if isinstance(role, Role))
+
+
+class RoleRights:
+    """What a principal may do under its roles."""
+
+    def __init__(self, principal: Principal, rules: _Rules) -> None:
+        self.principal = principal
+        self.roles = rules.roles
+        self._rules = rules
+        self._now = datetime.now(UTC)
+        self._filled: dict[tuple[str, str, Verb], Condition | None] = {}
+
+    def granted(self, entity: EntityType, verb: Verb) -> bool:
+        return self._rules.granted(entity, verb)
+
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        key = ("rows", entity.name, verb)
+        if key not in self._filled:
+            self._filled[key] = self._fill(self._rules.rows(entity, verb))
+        return self._filled[key]
+
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        key = ("check", entity.name, verb)
+        if key not in self._filled:
+            self._filled[key] = self._fill(self._rules.check(entity, verb))
+        return self._filled[key]
+
+    def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        return self._rules.fields(entity, verb)
+
+    def presets(self, entity: EntityType, verb: Verb) -> Mapping[str, Any]:
+        """Raises :class:`AccessDenied` where roles disagree, or where a fact is missing that would be set."""
+        if verb not in ("create", "update"):
+            return NOTHING_SET
+        found = self._rules.presets(entity, verb)
+        if found is None:
+            names = " or ".join(role.name for role in self.roles if role.grant(entity, verb))
+            raise AccessDenied(
+                f"{self.principal} has several roles that set different fields when they {verb} "
+                f"{entity.plural.replace('_', ' ')}; act under one of them: {names}"
+            )
+        values = {}
+        for name, value in found:
+            if isinstance(value, Placeholder):
+                placeholder, value = value, fact(value, self.principal.facts, self._now)
+                if value is None:
+                    raise AccessDenied(
+                        f"{self.principal} may not {verb} {entity.plural.replace('_', ' ')}: the role sets {name} "
+                        f"to ${placeholder.name}, which is not known of the principal"
+                    )
+            values[name] = value
+        return values
+
+    def may(self, permission: str) -> bool:
+        return self._rules.may(permission)
+
+    def _fill(self, condition: Condition | None) -> Condition | None:
+        return None if condition is None else filled(condition, self.principal.facts, self._now)
+
+
+# --- what a set of roles comes to -----------------------------------------------------------------------------
+
+NOBODY = AnyOf(())
+"""Granted, but to no row. (``Never`` is what nobody granted.)"""
+_ALWAYS_READABLE = frozenset(("id", "created_at", "updated_at", "version", "deleted_at"))
+_USER, _TEAM = Placeholder("user"), Placeholder("team")
+
+
+class _Rules:
+    """What a set of roles grants, with placeholders still in its conditions.
+
+    ``plugin`` names the plugin whose code acts: with its own entities and permissions it may do everything.
+    """
+
+    def __init__(self, catalog: Catalog, roles: tuple[Role, ...], plugin: str | None) -> None:
+        self.roles = roles
+        self._catalog = catalog
+        self._plugin = plugin
+        self._user = catalog.of(User).name
+        self._rows: dict[tuple[str, str, Verb], Condition | None] = {}
+        self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
+
+    def granted(self, entity: EntityType, verb: Verb) -> bool:
+        return self._owns(entity) or any(role.grant(entity, verb) for role in self.roles)
+
+    def may(self, permission: str) -> bool:
+        if self._plugin is not None and permission.startswith(f"{self._plugin}."):
+            return True
+        return any(role.may(permission) for role in self.roles)
+
+    def _owns(self, entity: EntityType) -> bool:
+        return self._plugin is not None and entity.plugin == self._plugin
+
+    def _grants(self, entity: EntityType, verb: Verb) -> list[TypeGrant]:
+        return [grant for role in self.roles if (grant := role.grant(entity, verb)) is not None]
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
+        key = ("rows", entity.name, verb)
+        if key not in self._rows:
+            self._rows[key] = self._before(entity, verb)
+        return self._rows[key]
+
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        key = ("check", entity.name, verb)
+        if key not in self._rows:
+            self._rows[key] = self._after(entity, verb)
+        return self._rows[key]
+
+    def _before(self, entity: EntityType, verb: Verb) -> Condition | None:
+        if not self.granted(entity, verb):
+            return Never()
+        if verb == "read":
+            return self._readable(entity, ())
+        if self._owns(entity) or verb == "create":
+            return None
+        rules = [grant.rows for grant in self._grants(entity, verb)]
+        # nobody changes what they can't see
+        seen = self._readable(entity, ()) if self.granted(entity, "read") else NOBODY
+        return _all([self._any(entity, rules, ()), seen])
+
+    def _after(self, entity: EntityType, verb: Verb) -> Condition | None:
+        if not self.granted(entity, verb):
+            return Never()
+        if self._owns(entity):
+            return None
+        rules = [grant.check or grant.rows for grant in self._grants(entity, verb)]
+        return _all([self._any(entity, rules, ()), *self._inherited(entity, ())])
+
+    def _readable(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
+        """What rows must meet to be read. ``below`` are the entities that are being worked out already."""
+        if self._owns(entity):
+            return None
+        rules = [grant.rows for grant in self._grants(entity, "read")]
+        return _all([self._any(entity, rules, below), *self._inherited(entity, below)])
+
+    def _any(self, entity: EntityType, rules: Sequence[RowRule], below: tuple[str, ...]) -> Condition | None:
+        """Rows that one of the rules lets through; None for all."""
+        return _any([self._ruled(entity, rule, below) for rule in rules])
+
+    def _ruled(self, entity: EntityType, rule: RowRule, below: tuple[str, ...]) -> Condition | None:
+        match rule.scope:
+            case "all":
+                return None
+            case "where":
+                return rule.condition
+            case "own" | "team":
+                return self._owned(entity, rule.scope, below)
+        return NOBODY
+
+    def _owned(self, entity: EntityType, scope: Literal["own", "team"], below: tuple[str, ...]) -> Condition:
+        """Rows whose owner is the principal, or of the principal's team; else what belongs to such rows."""
+        paths = owners(entity)
+        if paths:
+            found = [self._path(entity, path.split("."), scope) for path in paths]
+            return _any(found) or NOBODY
+        here = (*below, entity.name)
+        parents = [
+            Through(relation.name, self._owned(self._catalog[relation.target], scope, here))
+            for relation in entity.to_one.values()
+            if relation.on_delete == "CASCADE"
+            and relation.target not in here
+            and has_owner(self._catalog, self._catalog[relation.target])
+        ]
+        if parents:
+            return _all(parents) or NOBODY
+        for reference in entity.generic.values():
+            targets = {
+                name: self._owned(target, scope, here)
+                for name in reference.targets
+                if name not in here and has_owner(self._catalog, target := self._catalog[name])
+            }
+            if targets:
+                return Reaches(reference.name, targets, alive=entity.is_entity)
+        return NOBODY
+
+    def _path(self, entity: EntityType, path: Sequence[str], scope: Literal["own", "team"]) -> Condition:
+        name, *rest = path
+        if entity.name == self._user and name == "id":
+            own, team = Compare("id", "eq", _USER), Compare("team_id", "eq", _TEAM)
+            return own if scope == "own" else AnyOf((own, team))
+        relation = entity.to_one[name]
+        if rest:
+            return Through(name, self._path(self._catalog[relation.target], rest, scope))
+        own = Compare(relation.column.name, "eq", _USER)
+        return own if scope == "own" else AnyOf((own, Through(name, Compare("team_id", "eq", _TEAM))))
+
+    def _inherited(self, entity: EntityType, below: tuple[str, ...]) -> list[Condition]:
+        """What rows must meet because of what they belong to: that it can be read."""
+        here = (*below, entity.name)
+        found: list[Condition] = []
+        for relation in entity.to_one.values():
+            if relation.on_delete != "CASCADE" or relation.target in here:
+                continue
+            target = self._catalog[relation.target]
+            readable = self._readable(target, here) if self.granted(target, "read") else NOBODY
+            if readable is not None:
+                found.append(
+                    _unless_empty(relation.column.name, relation.column.nullable, Through(relation.name, readable))
+                )
+        for reference in entity.generic.values():
+            granted = [name for name in reference.targets if self.granted(self._catalog[name], "read")]
+            targets = {name: self._readable(self._catalog[name], here) for name in granted if name not in here}
+            if len(granted) < len(reference.targets) or any(item is not None for item in targets.values()):
+                reached = Reaches(reference.name, targets, alive=entity.is_entity)
+                found.append(_unless_empty(reference.id_column, reference.nullable, reached))
+        return found
+
+    # --- fields ---------------------------------------------------------------------------------------------
+
+    def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        key = (entity.name, verb)
+        if key not in self._fields:
+            self._fields[key] = self._usable(entity, verb)
+        return self._fields[key]
+
+    def _usable(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
+        """A field is usable if every role that grants the verb grants it with that."""
+        if not self.granted(entity, verb):
+            return frozenset()
+        usable: frozenset[str] | None = None
+        if not self._owns(entity):
+            for grant in self._grants(entity, verb):
+                if grant.fields is not None:
+                    usable = grant.fields if usable is None else usable & grant.fields
+        if verb in ("create", "update"):
+            guarded = {
+                name
+                for name, permission in entity.options.guarded.items()
+                if not self._unguarded(entity, name, permission)
+            }
+            if guarded:
+                usable = frozenset(entity.field_names() if usable is None else usable) - guarded
+        if usable is None:
+            return None
+        return usable | (_ALWAYS_READABLE & entity.columns.keys() if verb == "read" else frozenset(("id",)))
+
+    def _unguarded(self, entity: EntityType, name: str, permission: str) -> bool:
+        if not self.may(permission):
+            return False
+        # who sees by teams, and could move to another one, would see what that one sees
+        teams = entity.name == self._user and name == "team"
+        return not teams or not any(_by_team(grant) for role in self.roles for grant in role.grants.values())
+
+    def presets(self, entity: EntityType, verb: Verb) -> tuple[tuple[str, Any], ...] | None:
+        """None where the roles disagree."""
+        if self._owns(entity):
+            return ()
+        different = {
+            tuple(sorted(grant.presets, key=lambda item: item[0])): None for grant in self._grants(entity, verb)
+        }
+        return next(iter(different), ()) if len(different) <= 1 else None
+
+
+def owners(entity: EntityType) -> tuple[str, ...]:
+    """The paths of an entity that lead to its owners."""
+    declared = entity.options.owner
+    return (declared,) if isinstance(declared, str) and declared else tuple(declared)
+
+
+def has_owner(catalog: Catalog, entity: EntityType, below: tuple[str, ...] = ()) -> bool:
+    """Whether ``own`` and ``team`` mean anything for an entity: it has owners, or belongs to what has."""
+    if owners(entity):
+        return True
+    here = (*below, entity.name)
+    parents = [relation.target for relation in entity.to_one.values() if relation.on_delete == "CASCADE"]
+    generic = [target for reference in entity.generic.values() for target in reference.targets]
+    return any(has_owner(catalog, catalog[name], here) for name in (*parents, *generic) if name not in here)
+
+
+def _by_team(grant: TypeGrant) -> bool:
+    rules = (grant.rows, *(() if grant.check is None else (grant.check,)))
+    return any(
+        rule.scope == "team" or (rule.condition is not None and "team" in placeholders(rule.condition))
+        for rule in rules
+    )
+
+
+def _unless_empty(column: str, nullable: bool, condition: Condition) -> Condition:
+    return AnyOf((Compare(column, "isNull", True), condition)) if nullable else condition
+
+
+def _distinct(items: Iterable[Condition]) -> list[Condition]:
+    found: list[Condition] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def _all(items: Sequence[Condition | None]) -> Condition | None:
+    """None where nothing is demanded."""
+    found = _distinct(item for item in items if item is not None)
+    return None if not found else found[0] if len(found) == 1 else All(tuple(found))
+
+
+def _any(items: Sequence[Condition | None]) -> Condition | None:
+    """None where one of them lets every row through."""
+    if any(item is None for item in items):
+        return None
+    found = _distinct(item for item in items if item is not None and item != NOBODY)
+    return found[0] if len(found) == 1 else AnyOf(tuple(found))
+
+
+# --- placeholders ---------------------------------------------------------------------------------------------
+
+
+def fact(placeholder: Placeholder, facts: Facts, now: datetime) -> Any:
+    """What a placeholder stands for; None where that is not known of the principal."""
+    match placeholder.name:
+        case "now":
+            return now
+        case "today":
+            return now.date()
+        case "user":
+            return facts.user
+        case "team":
+            return facts.team
+        case "customer":
+            return facts.customer
+
+
+def filled(condition: Condition, facts: Facts, now: datetime) -> Condition:
+    """The condition for a principal. What compares with a fact that is missing is false, negated or not."""
+    match condition:
+        case All(items):
+            return All(tuple(filled(item, facts, now) for item in items))
+        case AnyOf(items):
+            return AnyOf(tuple(new for item in items if (new := filled(item, facts, now)) != NOBODY))
+        case Through(relation, inner):
+            return Through(relation, filled(inner, facts, now))
+        case Reaches(reference, targets, alive):
+            reached = {
+                name: None if inner is None else filled(inner, facts, now) for name, inner in targets.items()
+            }
+            return Reaches(reference, reached, alive)
+        case Not(inner):
+            return NOBODY if _lacks(inner, facts) else Not(filled(inner, facts, now))
+        case Quantified(relation, quantifier, inner):
+            if quantifier != "some" and _lacks(inner, facts):
+                return NOBODY
+            return replace(condition, condition=filled(inner, facts, now))
+        case Compare(_, _, value):
+            if isinstance(value, Placeholder):
+                known = fact(value, facts, now)
+                return NOBODY if known is None else replace(condition, value=known)
+            if isinstance(value, tuple):
+                values = tuple(fact(item, facts, now) if isinstance(item, Placeholder) else item for item in value)
+                return NOBODY if None in values else replace(condition, value=values)
+    return condition
+
+
+def _lacks(condition: Condition, facts: Facts) -> bool:
+    return any(getattr(facts, name) is None for name in placeholders(condition) if name not in ("now", "today"))
+
+
+def placeholders(condition: Condition) -> frozenset[str]:
+    """The names of the placeholders in a condition."""
+    match condition:
+        case All(items) | AnyOf(items):
+            return frozenset().union(*(placeholders(item) for item in items))
+        case Not(inner) | Through(_, inner) | Quantified(_, _, inner):
+            return placeholders(inner)
+        case Reaches(_, targets):
+            return frozenset().union(*(placeholders(inner) for inner in targets.values() if inner is not None))
+        case Compare(_, _, value):
+            values = value if isinstance(value, tuple) else (value,)
+            return frozenset(item.name for item in values if isinstance(item, Placeholder))
+    return frozenset()
+
+
+__all__ = [
+    "EVERY",
+    "SCOPES",
+    "Role",
+    "RolePolicy",
+    "RoleRights",
+    "RowRule",
+    "Scope",
+    "TypeGrant",
+    "has_owner",
+    "owners",
+    "placeholders",
+]
