@@ -82,6 +82,14 @@ class Connected:
 
 
 @dataclass(frozen=True)
+class Can:
+    """What the reader may do with the row: ``parts`` are (key, "update" | "delete" | "__typename")."""
+
+    key: str
+    parts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Batched:
     """A plugin's batch field. ``fields`` are the hidden columns it needs; Python fills in the rest.
 
@@ -94,7 +102,7 @@ class Batched:
     shape: Any = None
 
 
-Field = Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Batched
+Field = Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Can | Batched
 Selection = tuple[Field, ...]
 
 # --- conditions ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from ..entity import EntityType
 from ..tree import Condition, Never
+from .errors import AccessDenied, FieldDenied
 from .principal import Principal
 
 Verb = Literal["read", "create", "update", "delete"]
@@ -62,6 +63,26 @@ class Policy(Protocol):
 
 
 NOTHING_SET: Mapping[str, Any] = MappingProxyType({})
+
+
+def type_denied(principal: Principal, verb: Verb, entity: EntityType) -> AccessDenied:
+    """``user:usr_… may not read deals (role agent)``"""
+    return AccessDenied(
+        f"{principal} may not {verb} {entity.plural.replace('_', ' ')}{_because(principal, entity)}"
+    )
+
+
+def field_denied(principal: Principal, verb: Verb, entity: EntityType, field: str) -> FieldDenied:
+    """``user:usr_… may not write Customer.note (role agent)``"""
+    deed = "read" if verb == "read" else "write"
+    return FieldDenied(f"{principal} may not {deed} {entity.name}.{field}{_because(principal, entity)}")
+
+
+def _because(principal: Principal, entity: EntityType) -> str:
+    if principal.kind == "plugin":
+        return f"; its plugin can declare that it needs {entity.name}, by the hook needs"
+    names = ", ".join(role.name for role in principal.roles)
+    return f" (role{'s' if len(principal.roles) > 1 else ''} {names})" if names else ""
 
 
 @dataclass(frozen=True)
@@ -122,4 +143,15 @@ class SystemPolicy:
         return Everything(principal) if principal.kind in ("system", "plugin") else Nothing(principal)
 
 
-__all__ = ["NOTHING_SET", "VERBS", "Everything", "Nothing", "Policy", "Rights", "SystemPolicy", "Verb"]
+__all__ = [
+    "NOTHING_SET",
+    "VERBS",
+    "Everything",
+    "Nothing",
+    "Policy",
+    "Rights",
+    "SystemPolicy",
+    "Verb",
+    "field_denied",
+    "type_denied",
+]

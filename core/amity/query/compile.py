@@ -19,9 +19,14 @@ from ..entity import Catalog, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression
 from ..entity.expression import Field as Path
 from ..tree import (
+    All,
     AnyLinked,
+    AnyOf,
     Batched,
+    Can,
+    Compare,
     Computed,
+    Condition,
     Connected,
     Constant,
     Cursor,
@@ -30,17 +35,23 @@ from ..tree import (
     Linked,
     Many,
     Money,
+    Never,
     Nodes,
+    Not,
     One,
     Page,
     PageInfo,
     Part,
+    Quantified,
+    Reaches,
     Root,
     Scalar,
     Selection,
+    Through,
     TotalCount,
 )
 from . import cursor as cursors
+from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .orders import Key, Orders
@@ -499,18 +510,26 @@ class _Compiler(Orders):
             case Connected(key, name, page):
                 with self.at(key):
                     return self._connected(rows, entity, alias, name, page)
+            case Can(_, parts):
+                return self._can(rows, entity, alias, parts)
         raise TypeError(f"{item!r} is no field")
 
     def _scalar(self, rows: Rows, entity: EntityType, alias: str, name: str, enum: bool) -> str:
         column = entity.columns.get(name)
         if column is None or name in entity.internal:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        self.use(entity, name)
         if column.references is not None:
             # a reference reads as null where its target is deleted or hidden
             relation = next(link.name for link in entity.to_one.values() if link.column.name == name)
             target, other = self._join(rows, entity, alias, relation)
             return self.dialect.id(target.prefix, rows.output(f'{other}."id"'))
-        value = rows.output(rows.column(alias, name))
+        if is_payload(entity, name):
+            rows.column(alias, name)
+            rows.column(alias, "entity_type")
+        elif alias == rows.base:
+            rows.column(alias, name)
+        value = rows.output(self.value(entity, alias, name))
         if column.kind is Kind.ID:
             return self.dialect.id(entity.prefix, value) if name == "id" else self.dialect.out(Kind.ID, value)
         if enum:
@@ -525,6 +544,7 @@ class _Compiler(Orders):
         name: str,
         parts: Sequence[tuple[str, str]],
     ) -> str:
+        self.use(entity, name)
         money = entity.money[name]
         amount = rows.output(rows.column(alias, money.amount))
         currency = rows.output(rows.column(alias, money.currency))
@@ -537,6 +557,7 @@ class _Compiler(Orders):
         return f"case when {amount} is not null and {currency} is not null then {built} end"
 
     def _computed(self, rows: Rows, entity: EntityType, alias: str, key: str, name: str) -> str:
+        self.use(entity, name)
         declared = entity.expressions[name]
         self.computed.append(ComputedUse(self.root, (*self.path,), key, declared.plugin))
         if self.without_expressions:
@@ -546,12 +567,48 @@ class _Compiler(Orders):
         value = rows.output(self.expression(declared.expression, entity, alias))
         return self.dialect.out(declared.kind, value)
 
+    def _can(self, rows: Rows, entity: EntityType, alias: str, parts: Sequence[tuple[str, str]]) -> str:
+        values = {"__typename": literal("ViewerCan")}
+        for verb in ("update", "delete"):
+            condition = self.rights.rows(entity, verb) if self.rights.granted(entity, verb) else Never()
+            if verb not in entity.options.api or isinstance(condition, Never):
+                values[verb] = self.dialect.boolean("1 = 0")
+            elif condition is None:
+                values[verb] = self.dialect.boolean("1 = 1")
+            elif any(name == verb for _, name in parts):
+                if alias == rows.base:
+                    self._used_by_condition(rows, condition)
+                values[verb] = self.dialect.boolean(rows.output(self.of_policy(entity, alias, condition)))
+        return self.dialect.object([(key, values[name]) for key, name in parts])
+
+    def _used_by_condition(self, rows: Rows, condition: Condition) -> None:
+        """Columns of the base table that a condition reads."""
+        entity = rows.entity
+        match condition:
+            case All(items) | AnyOf(items):
+                for item in items:
+                    self._used_by_condition(rows, item)
+            case Not(item):
+                self._used_by_condition(rows, item)
+            case Compare(name) if name in entity.expressions:
+                self._used_by_expression(rows, entity.expressions[name].expression)
+            case Compare(name):
+                rows.used[name] = None
+            case Through(relation):
+                rows.used[entity.to_one[relation].column.name] = None
+            case Reaches(reference):
+                generic = entity.generic[reference]
+                rows.used |= {generic.type_column: None, generic.id_column: None}
+            case Quantified():
+                rows.used["id"] = None
+
     def _linked(self, rows: Rows, entity: EntityType, alias: str, name: str, fields: Selection) -> str:
         target, other = self._join(rows, entity, alias, name)
         return self._joined_object(rows, target, other, fields)
 
     def _join(self, rows: Rows, entity: EntityType, alias: str, name: str) -> tuple[EntityType, str]:
         """Joins the row behind a to-one relation, once however often it is selected."""
+        self.follow(entity, name)
         if name in entity.to_one:
             link = entity.to_one[name]
             target = self.catalog[link.target]
@@ -588,10 +645,13 @@ class _Compiler(Orders):
     def _any_linked(
         self, rows: Rows, entity: EntityType, alias: str, name: str, choices: Mapping[str, Selection]
     ) -> str:
+        self.use(entity, name)
         reference = entity.generic[name]
         objects = []
         for target_name, fields in choices.items():
             target = self.catalog[target_name]
+            if not self.rights.granted(target, "read"):
+                continue  # a reference to what is hidden reads as null
             on = [
                 f'{{other}}."id" = {rows.column(alias, reference.id_column)}',
                 f"{rows.column(alias, reference.type_column)} = {literal(target.code)}",
@@ -603,6 +663,7 @@ class _Compiler(Orders):
         return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]
 
     def _connected(self, rows: Rows, entity: EntityType, alias: str, name: str, page: Page) -> str:
+        self.follow(entity, name)
         many = entity.to_many[name]
         target = self.catalog[many.target]
         seen = rows.output(rows.column(alias, "id"))
@@ -625,6 +686,7 @@ class _Compiler(Orders):
         return sql.value
 
     def _batched(self, rows: Rows, entity: EntityType, alias: str, item: Batched) -> tuple[str, str]:
+        self.use(entity, item.name)
         declared = entity.batches[item.name]
         hidden = f" {item.key}"  # no GraphQL alias can be this
         self.batches.append(BatchPlan(self.root, (*self.path,), item, entity, hidden))

@@ -9,12 +9,13 @@ from uuid import UUID
 
 import orjson
 
-from ..access import Rights
+from ..access import Rights, field_denied, type_denied
 from ..database import Dialect as DialectName
 from ..entity import Catalog, Column, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
+from ..model import Event
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
@@ -36,7 +37,10 @@ class Conditions:
         self.aliases = 0
         self.nesting = 0
         self.policing = False
-        """Whether a policy's own condition is being written."""
+        """Whether a condition of the rights themselves is being written."""
+        self.timeless = False
+        """Whether deleted rows count too."""
+        self._open: dict[str, frozenset[str] | None] = {}
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
         """A placeholder for a value; the same value is bound once."""
@@ -61,17 +65,81 @@ class Conditions:
     def visible(self, entity: EntityType, alias: str) -> list[str]:
         """What rows must meet to be seen: alive, and allowed by access.
 
-        Inside of a policy's own condition only the first is asked: it is about facts, not about rights.
+        Inside of a condition of the rights only the first is asked: it is about facts, not about rights. Raises
+        :class:`~amity.access.AccessDenied` if no such rows may be read at all.
         """
-        predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity else []
+        predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity and not self.timeless else []
         if not self.policing:
+            self.readable(entity)
             condition = self.rights.rows(entity, "read")
             if condition is not None:
                 predicates.append(self.of_policy(entity, alias, condition))
         return predicates
 
+    def readable(self, entity: EntityType) -> frozenset[str] | None:
+        """The fields that may be read; None for all. Raises :class:`~amity.access.AccessDenied` if nothing may."""
+        if entity.name not in self._open:
+            if not self.rights.granted(entity, "read"):
+                raise type_denied(self.rights.principal, "read", entity)
+            fields = self.rights.fields(entity, "read")
+            self._open[entity.name] = None if fields is None else fields | entity.open_fields
+        return self._open[entity.name]
+
+    def use(self, entity: EntityType, name: str) -> None:
+        """Asks for the right to read a field, or the field that a column belongs to.
+
+        Whatever a statement says of a row goes through here: what is selected, compared, sorted by, computed
+        with, followed. Raises :class:`~amity.access.FieldDenied`.
+        """
+        if self.policing:
+            return
+        fields = self.readable(entity)
+        if fields is not None and (field := entity.field_of.get(name, name)) not in fields:
+            raise field_denied(self.rights.principal, "read", entity, field)
+
+    def follow(self, entity: EntityType, relation: str) -> None:
+        """Asks for the right to follow a relation: its target must be readable, and the reference behind it."""
+        if relation in entity.to_one:
+            self.use(entity, relation)
+            target = self.catalog[entity.to_one[relation].target]
+        else:
+            many = entity.to_many[relation]
+            target = self.catalog[many.target]
+            self.use(target, many.column)
+        if not self.policing:
+            self.readable(target)
+
+    def value(self, entity: EntityType, alias: str, name: str) -> str:
+        """A column of a row, as the principal may see it: payloads of events lack what it may not read."""
+        self.use(entity, name)
+        column = f"{alias}.{identifier(name)}"
+        return self.masked(alias, column) if is_payload(entity, name) and not self.policing else column
+
+    def masked(self, alias: str, payload: str) -> str:
+        """The payload of an event without the fields that the principal may not read of its entity."""
+        hidden: dict[tuple[str, ...], list[str]] = {}
+        complete = True
+        for entity in self.catalog.values():
+            if not self.rights.granted(entity, "read"):
+                complete = False
+                continue
+            fields = self.readable(entity)
+            names = (
+                () if fields is None else (n for n in entity.columns if entity.field_of.get(n, n) not in fields)
+            )
+            hidden.setdefault(tuple(names), []).append(entity.code)
+        if complete and set(hidden) <= {()}:
+            return payload
+        kind = f"{alias}.{identifier('entity_type')}"
+        cases = [
+            f"when {kind} in ({', '.join(map(literal, codes))}) then {self.dialect.without(payload, names)}"
+            for names, codes in hidden.items()
+        ]
+        # what nobody granted, or nobody knows any more, stays closed
+        return f"case {' '.join(cases)} end" if cases else "null"
+
     def of_policy(self, entity: EntityType, alias: str, condition: Condition) -> str:
-        """A policy's condition on the rows of a table."""
+        """A condition of the rights, on the rows of a table."""
         before, self.policing = self.policing, True
         try:
             return self.condition(entity, alias, condition)
@@ -117,6 +185,8 @@ class Conditions:
     def _compare(self, entity: EntityType, alias: str, condition: Compare) -> str:
         name, operator, value = condition.field, condition.operator, condition.value
         column = None if name in entity.internal else entity.columns.get(name)
+        if column is not None or name in entity.expressions:
+            self.use(entity, name)
         if column is not None and column.references is not None and not self.policing:
             return self._reference(entity, alias, column, operator, value)
         if column is not None:
@@ -156,6 +226,7 @@ class Conditions:
         return f"{left} {_COMPARISON[operator]} {bound}"
 
     def _through(self, entity: EntityType, alias: str, relation: str, inner: Condition) -> str:
+        self.use(entity, relation)
         link = entity.to_one[relation]
         target = self.catalog[link.target]
         other = self.alias()
@@ -175,17 +246,20 @@ class Conditions:
         return found if quantifier == "some" else f"not {found}"
 
     def _reaches(self, entity: EntityType, alias: str, condition: Reaches) -> str:
+        self.use(entity, condition.reference)
         reference = entity.generic[condition.reference]
         kind, id = (f"{alias}.{identifier(name)}" for name in (reference.type_column, reference.id_column))
         choices = []
         for name, inner in condition.targets.items():
             target = self.catalog[name]
             other = self.alias()
-            predicates = [f'{other}."id" = {id}']
-            if condition.alive:
-                predicates += self.visible(target, other)
-            if inner is not None:
-                predicates.append(self.condition(target, other, inner))
+            before, self.timeless = self.timeless, self.timeless or not condition.alive
+            try:
+                predicates = [f'{other}."id" = {id}', *self.visible(target, other)]
+                if inner is not None:
+                    predicates.append(self.condition(target, other, inner))
+            finally:
+                self.timeless = before
             choices.append(f"({kind} = {literal(target.code)} and {self._exists(target, other, predicates)})")
         return _balanced("or", choices, "false")
 
@@ -206,6 +280,7 @@ class Conditions:
         """Target, join predicates and alias of a to-many relation's rows."""
         many = entity.to_many[relation]
         target = self.catalog[many.target]
+        self.use(target, many.column)
         other = self.alias(letter)
         predicates = [f'{other}.{identifier(many.column)} = {alias}."id"']
         if many.constant:
@@ -239,11 +314,13 @@ class Conditions:
         name, *rest = path
         if not rest:
             if name in entity.expressions:
+                self.use(entity, name)
                 return self.expression(entity.expressions[name].expression, entity, alias)
             if name in entity.money:
                 name = entity.money[name].amount
-            return f"{alias}.{identifier(name)}"
+            return self.value(entity, alias, name)
         if name in entity.to_one:
+            self.use(entity, name)
             link = entity.to_one[name]
             target = self.catalog[link.target]
             other = self.alias()
@@ -265,6 +342,7 @@ class Conditions:
                 current, joined, here = self._related(current, here, step)
                 predicates += joined
             else:
+                self.use(current, step)
                 link = current.to_one[step]
                 current = self.catalog[link.target]
                 other = self.alias()
@@ -280,7 +358,7 @@ class Conditions:
     def _reduced(self, function: str, entity: EntityType, alias: str, column: str | None) -> str:
         if column is None:
             return "count(*)"
-        value = f"{alias}.{identifier(column)}"
+        value = self.value(entity, alias, column)
         kind = entity.columns[column].kind
         if function == "sum":
             total = Kind.FLOAT if kind is Kind.FLOAT else Kind.BIGINT
@@ -320,6 +398,11 @@ def compile_meeting(
     met = conditions.of_policy(entity, "t", condition)
     sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
     return sql, tuple(conditions.parameters)
+
+
+def is_payload(entity: EntityType, name: str) -> bool:
+    """Whether a column holds the fields of other records."""
+    return entity.model is Event and name in ("before", "after")
 
 
 _CHAIN = 16

@@ -80,6 +80,10 @@ class Dialect:
         """A JSON value that comes from another table expression."""
         raise NotImplementedError
 
+    def without(self, expression: str, keys: Sequence[str]) -> str:
+        """A stored JSON object without some of its keys."""
+        raise NotImplementedError
+
     def object(self, pairs: Sequence[Pair]) -> str:
         """A JSON object. Keys are the caller's, values SQL expressions."""
         parts = [pairs[i : i + self.max_pairs] for i in range(0, len(pairs), self.max_pairs)] or [()]
@@ -156,6 +160,10 @@ class SQLiteDialect(Dialect):
 
     def nested(self, expression: str) -> str:
         return f"json({expression})"
+
+    def without(self, expression: str, keys: Sequence[str]) -> str:
+        paths = "".join(", " + literal(f'$."{key}"') for key in keys)
+        return f"json_remove({expression}{paths})" if keys else expression
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         return f"json_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"
@@ -241,6 +249,9 @@ class PostgreSQLDialect(Dialect):
 
     def nested(self, expression: str) -> str:
         return expression
+
+    def without(self, expression: str, keys: Sequence[str]) -> str:
+        return f"({expression} - array[{', '.join(map(literal, keys))}]::text[])" if keys else expression
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         return f"json_build_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"

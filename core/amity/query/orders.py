@@ -49,15 +49,18 @@ class Orders(Conditions):
             target = entity.leads_to(step)
             if target is None:
                 raise QueryError(f"{entity.name} has no relation {step!r} to one row, to order by")
+            self.follow(entity, step)
             entity = self.catalog[target]
         name = key.field
         if name in entity.expressions:
+            self.use(entity, name)
             return entity.expressions[name].kind, True
         if name in entity.money:
             name = entity.money[name].amount
         column = entity.columns.get(name)
         if column is None or name in entity.internal:
             raise QueryError(f"{entity.name} has no column {name!r} to order by")
+        self.use(entity, name)
         return column.kind, column.nullable or bool(key.path)
 
     def key_sql(self, entity: EntityType, alias: str, key: Key) -> str:
