@@ -100,8 +100,8 @@ async def _advice(crm: Crm, host: str) -> list[str]:
         found.append(f"Nobody can sign in yet; make the first administrator with `{command}`")
     if not _is_loopback(host):
         found.append(
-            f"{host} can be reached from other machines: put a proxy with https in front, as passwords and answers "
-            "can be read on the way otherwise. Requests are answered under the names in [server] allowed_hosts"
+            f"{host} can be reached from other machines: put a proxy with https in front, or passwords and answers "
+            "can be read on the way. Requests are answered under the names in [server] allowed_hosts"
         )
     return found
 
