@@ -48,6 +48,8 @@ class PostgreSQL(Database):
                     "application_name": "amity",
                     "statement_timeout": str(int(self.timeout * 1000)),
                     "timezone": "UTC",
+                    # compiling a statement takes longer than to run it
+                    "jit": "off",
                     "extra_float_digits": "1",
                 },
             )

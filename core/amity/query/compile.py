@@ -1,9 +1,14 @@
 """The compiler: roots of a query tree → one SQL statement that builds the JSON of all answers.
 
-A page of rows becomes two table expressions: ``r`` holds the rows, with every column that its selection
-needs, also those behind to-one relations (left joins); ``j`` turns them into JSON, grouped by the parent they
-belong to. A nested page hangs on the rows of its parent: its ``r`` reads the parent's, and the parent's ``j``
-joins its ``j``. The chain is flat however deep the query is. ``totalCount`` adds a third, ``n``.
+A page of rows becomes three table expressions: ``r`` holds the rows, with every column that its selection
+needs, also those behind to-one relations (left joins); ``q`` turns each into JSON; ``j`` puts them together.
+``totalCount`` adds a fourth, ``n``. A nested page hangs on the rows of its parent.
+
+They are laid out in one of two ways. In line: the ``j`` of a page is joined laterally to the rows of its parent,
+and evaluated for each of them; this is as fast as PostgreSQL can be. As a chain, flat however deep the query is: a
+nested ``r`` reads the ids in its parent's, its ``j`` is grouped by the parent, and the parent's ``q`` joins it.
+SQLite has no other way, and its parser would overflow; PostgreSQL needs it where several rows share a parent, as
+customers share an organization, so that what hangs on it is read once.
 
 Every table enters a statement through :meth:`Conditions.visible`, which adds what access demands of its rows.
 """
@@ -36,6 +41,7 @@ from ..tree import (
     Many,
     Money,
     Never,
+    Node,
     Nodes,
     Not,
     One,
@@ -148,18 +154,20 @@ class _Compiler(Orders):
         return f"select {page.value} from (select 1 as one) o{tables}"
 
     def _one(self, entity: EntityType, root: One) -> str:
-        rows = Rows(self.slot(), entity, self.alias(), distinct=True)
+        inline = self.dialect.lateral and not _shares(root.fields)
+        rows = Rows(self.slot(), entity, self.alias(), distinct=True, inline=inline)
         value = self._object(rows, entity, rows.base, root.fields)
         predicates = [
             f'{rows.base}."id" = {self.bind(root.id, Kind.ID)}',
             *self.visible(entity, rows.base),
         ]
         source = f"from {identifier(entity.table)} {rows.base}"
-        self._fill(rows, source, f" where {' and '.join(predicates)}", "")
-        return f"select {value} from {rows.name} r{''.join(rows.json_joins)}"
+        found = self._fill(rows, source, f" where {' and '.join(predicates)}", "")
+        return f"select {value} from {found} r{''.join(rows.json_joins)}"
 
     def _many(self, entity: EntityType, root: Many) -> str:
-        rows = Rows(self.slot(), entity, self.alias(), distinct=False)
+        # the same id may be asked for twice
+        rows = Rows(self.slot(), entity, self.alias(), distinct=False, inline=False)
         self.expected = 1
         self._expect(len(root.ids))
         with self.at("[]"):
@@ -172,14 +180,14 @@ class _Compiler(Orders):
             f"from {self.dialect.ids(bound, ids)} "
             f"left join {identifier(entity.table)} {rows.base} on {' and '.join(join)}"
         )
-        self._fill(rows, source, "", f"{ids}.rn as rn, ")
-        slot = self.slot()
+        found = self._fill(rows, source, "", f"{ids}.rn as rn, ")
         item = f"case when {present} is not null then {value} else {self._null()} end"
-        self.ctes[slot] = (
-            f"j{slot} as materialized (select {item} as o, r.rn as rn "
-            f"from {rows.name} r{''.join(rows.json_joins)} order by r.rn)"
+        items = self._table(
+            f"j{self.slot()}",
+            f"select {item} as o, r.rn as rn from {found} r{''.join(rows.json_joins)} order by r.rn",
+            inline=False,
         )
-        return f"select coalesce({self.dialect.array('q.o', 'q.rn', None)}, {self._empty()}) from j{slot} q"
+        return f"select coalesce({self.dialect.array('q.o', 'q.rn', None)}, {self._empty()}) from {items} q"
 
     def _null(self) -> str:
         return "json('null')" if self.dialect.name == "sqlite" else "'null'::json"
@@ -187,12 +195,18 @@ class _Compiler(Orders):
     def _empty(self) -> str:
         return self.dialect.empty_array
 
-    def _fill(self, rows: Rows, source: str, where: str, head: str) -> None:
-        """Writes ``r``, now that all its outputs and joins are known."""
+    def _fill(self, rows: Rows, source: str, where: str, head: str) -> str:
+        """``r`` as something to select from, now that all its outputs and joins are known."""
         outputs = ", ".join(f"{expression} as {name}" for expression, name in rows.outputs.items())
         columns = (head + outputs).rstrip(", ") or "1 as one"
-        joins = "".join(rows.joins)
-        self.ctes[rows.slot] = f"{rows.name} as materialized (select {columns} {source}{joins}{where})"
+        return self._table(rows.name, f"select {columns} {source}{''.join(rows.joins)}{where}", rows.inline)
+
+    def _table(self, name: str, body: str, inline: bool) -> str:
+        """A table expression as something to select from: in line, or in the chain, at the slot of its name."""
+        if inline:
+            return f"({body})"
+        self.ctes[int(name[1:])] = f"{name} as materialized ({body})"
+        return name
 
     # --- pages ----------------------------------------------------------------------------------------------
 
@@ -202,7 +216,9 @@ class _Compiler(Orders):
         backward = page.last is not None
         limit = page.last if backward else page.first
         assembled: list[tuple[str, Callable[[str], str]]] = []
-        rows = Rows(self.slot(), entity, self.alias(), distinct=parent is None or parent.distinct)
+        inline = self.dialect.lateral and (parent is None or parent.distinct) and not any(map(_shares, _of(page)))
+        distinct = parent is None or parent.distinct
+        rows = Rows(self.slot(), entity, self.alias(), distinct=distinct, inline=inline)
         rows.limit = limit
         rows.counted = any(_looks_ahead(part) for part in page.parts)
         before = self.expected
@@ -224,14 +240,13 @@ class _Compiler(Orders):
                     assembled.append((key, lambda _, value=value: f"{literal(value)}"))  # type: ignore[misc]
         self.expected = before
         joins: list[str] = []
-        name = ""
+        name = total = ""
         if shape.aggregates:
-            name = self._write_page(shape, parent, backward)
-            joins.append(self._joined(name, parent))
-        total = ""
+            name, joined = self._write_page(shape, parent, backward)
+            joins.append(joined)
         if counts:
-            total = self._count(entity, page, parent)
-            joins.append(self._joined(total, parent))
+            total, joined = self._count(entity, page, parent, inline)
+            joins.append(joined)
         pairs = []
         for key, build in assembled:
             text = f"cast(coalesce({total}.c, 0) as text)" if key in counts else build(name)
@@ -248,7 +263,11 @@ class _Compiler(Orders):
                 "ask for smaller pages (first), above all of nested relations"
             )
 
-    def _joined(self, name: str, parent: Parent | None) -> str:
+    def _joined(self, name: str, body: str, parent: Parent | None, inline: bool) -> str:
+        """Joins a ``j`` or an ``n`` to the rows that it belongs to."""
+        table = self._table(name, body, inline)
+        if inline:
+            return f" cross join lateral {table} {name}"
         on = f"{name}.pid = {parent.seen}" if parent else "1 = 1"
         return f" left join {name} on {on}"
 
@@ -274,6 +293,8 @@ class _Compiler(Orders):
     def _list(self, shape: PageShape, value: str) -> Callable[[str], str]:
         column = shape.item(value)
         order = "q.rn desc" if shape.page.last is not None else "q.rn"
+        if not self._ranked(shape):
+            order = ""
         array = self.dialect.array(f"q.{column}", order, shape.shown())
         name = shape.aggregate(array)
         return lambda j: f"coalesce({self.dialect.nested(f'{j}.{name}')}, {self._empty()})"
@@ -342,20 +363,34 @@ class _Compiler(Orders):
         name = shape.aggregate(f"max(q.{column}) filter (where {condition})")
         return lambda j: f"{j}.{name}"
 
-    def _write_page(self, shape: PageShape, parent: Parent | None, backward: bool) -> str:
-        """``r`` and ``j`` of a page; the name of ``j``."""
+    def _ranked(self, shape: PageShape) -> bool:
+        """Whether rows carry their rank; if not, they are only sorted."""
+        return not shape.rows.inline or shape.rows.counted or shape.page.last is not None
+
+    def _write_page(self, shape: PageShape, parent: Parent | None, backward: bool) -> tuple[str, str]:
+        """``r``, ``q`` and ``j`` of a page: the name of ``j``, and how it is joined."""
         rows, entity = shape.rows, shape.rows.entity
-        fetched = None if rows.limit is None else rows.limit + (1 if rows.counted else 0)
         inner = self.alias("b")
         predicates = [*self.visible(entity, inner), *self._filters(entity, inner, shape)]
         order = self.order_by(entity, inner, shape.keys, backward)
         outer_order = self.order_by(entity, rows.base, shape.keys, backward)
         for key in shape.keys:
             self._used_by_key(rows, key)
+        fetched = None if rows.limit is None else rows.limit + (1 if rows.counted else 0)
         limit = f" limit {fetched}" if fetched is not None else ""
-        partition = ""
-        head = ""
-        if parent is None:
+        grouped = parent is not None and not rows.inline
+        partition = "partition by p.id " if grouped else ""
+        head = "p.id as pid, " if grouped else ""
+        if self._ranked(shape):
+            head += f"row_number() over ({partition}order by {outer_order}) as rn, "
+        if rows.counted:
+            head += f"count(*) over ({partition.strip()}) as cnt, "
+        if grouped:
+            assert parent is not None
+            source, after = self._of_parent(rows, parent, inner, predicates, order, limit)
+        else:
+            if parent is not None:
+                predicates = [*parent.predicates(inner, parent.seen), *predicates]
             columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
             where = f" where {' and '.join(predicates)}" if predicates else ""
             source = (
@@ -363,31 +398,38 @@ class _Compiler(Orders):
                 f"order by {order}{limit}) {rows.base}"
             )
             after = ""
-        else:
-            head = "p.id as pid, "
-            partition = "partition by p.id "
-            joined = parent.predicates(inner)
-            source, after = self._of_parent(rows, parent, inner, [*joined, *predicates], order, limit)
-        head += f"row_number() over ({partition}order by {outer_order}) as rn, "
-        if rows.counted:
-            head += f"count(*) over ({partition.strip()}) as cnt, "
-        self._fill(rows, source, after, head)
+        sort = f"{'r.pid, ' if grouped else ''}r.rn{' desc' if backward else ''}"
+        if not self._ranked(shape):
+            sort = self._sorted(shape, backward)
+        found = self._fill(rows, source, after, head)
         slot = self.slot()
-        pid = "r.pid as pid, " if parent else ""
-        counted = ", r.cnt as cnt" if rows.counted else ""
-        items = "".join(f", {value} as {name}" for value, name in shape.items.items())
-        sort = f"{'r.pid, ' if parent else ''}r.rn{' desc' if backward else ''}"
-        self.ctes.append(
-            f"q{slot} as materialized (select {pid}r.rn as rn{counted}{items} "
-            f"from {rows.name} r{''.join(rows.json_joins)} order by {sort})"
+        columns = ", ".join(
+            [
+                *(["r.pid as pid"] if grouped else []),
+                *(["r.rn as rn"] if self._ranked(shape) else []),
+                *(["r.cnt as cnt"] if rows.counted else []),
+                *(f"{value} as {name}" for value, name in shape.items.items()),
+            ]
+        )
+        items = self._table(
+            f"q{slot}",
+            f"select {columns} from {found} r{''.join(rows.json_joins)} order by {sort}",
+            rows.inline,
         )
         aggregates = ", ".join(f"{value} as {name}" for value, name in shape.aggregates.items())
-        grouped = " group by q.pid" if parent else ""
-        self.ctes.append(
-            f"j{slot} as materialized (select {'q.pid as pid, ' if parent else ''}{aggregates} "
-            f"from q{slot} q{grouped})"
-        )
-        return f"j{slot}"
+        name = f"j{self.slot()}"
+        body = f"select {aggregates} from {items} q"
+        if grouped:
+            body = f"select q.pid as pid, {aggregates} from {items} q group by q.pid"
+        return name, self._joined(name, body, parent, rows.inline)
+
+    def _sorted(self, shape: PageShape, backward: bool) -> str:
+        """The order of a page, by outputs of its ``r``."""
+        rows, parts = shape.rows, []
+        for key in shape.keys:
+            value = rows.output(self.key_sql(rows.entity, rows.base, key))
+            parts.append(self.directed(value, key, backward))
+        return ", ".join(parts)
 
     def _used_by_key(self, rows: Rows, key: Key) -> None:
         """Columns of the base table that an order key reads, also inside of expressions."""
@@ -444,8 +486,8 @@ class _Compiler(Orders):
     ) -> tuple[str, str]:
         """Rows for each parent: at most ``limit`` each, found through the index of the relation."""
         table = identifier(rows.entity.table)
-        where = " and ".join(predicates)
-        if self.dialect.name == "postgresql":
+        where = " and ".join([*parent.predicates(inner, "p.id"), *predicates])
+        if self.dialect.lateral:
             columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
             ordered = f" order by {order}{limit}" if limit else ""
             return (
@@ -458,24 +500,25 @@ class _Compiler(Orders):
             f" where {rows.base}.rowid in ({chosen})",
         )
 
-    def _count(self, entity: EntityType, page: Page, parent: Parent | None) -> str:
-        """``n``: how many rows there are, whatever the page."""
-        slot = self.slot()
+    def _count(self, entity: EntityType, page: Page, parent: Parent | None, inline: bool) -> tuple[str, str]:
+        """``n``: how many rows there are, whatever the page; its name, and how it is joined."""
+        name = f"n{self.slot()}"
         alias = self.alias("b")
         predicates = self.visible(entity, alias)
         if page.where is not None:
             predicates.append(self.condition(entity, alias, page.where))
-        if parent is None:
+        if parent is None or inline:
+            if parent is not None:
+                predicates = [*parent.predicates(alias, parent.seen), *predicates]
             where = f" where {' and '.join(predicates)}" if predicates else ""
             body = f"select count(*) as c from {identifier(entity.table)} {alias}{where}"
         else:
-            join = " and ".join([*parent.predicates(alias), *predicates])
+            join = " and ".join([*parent.predicates(alias, "p.id"), *predicates])
             body = (
                 f"select p.id as pid, count(*) as c from {parent.ids} p "
                 f"join {identifier(entity.table)} {alias} on {join} group by p.id"
             )
-        self.ctes[slot] = f"n{slot} as materialized ({body})"
-        return f"n{slot}"
+        return name, self._joined(name, body, parent, inline)
 
     # --- objects --------------------------------------------------------------------------------------------
 
@@ -698,6 +741,35 @@ class _Compiler(Orders):
 def _looks_ahead(part: Part) -> bool:
     """Whether the page has to know if there is a row after its last one, or which one that is."""
     return isinstance(part, PageInfo) and any(name in _AHEAD for _, name in part.parts)
+
+
+def _of(page: Page) -> Iterator[Selection]:
+    """What a page selects of its rows."""
+    for part in page.parts:
+        if isinstance(part, Nodes):
+            yield part.fields
+        elif isinstance(part, Edges):
+            yield from (item.fields for item in part.parts if isinstance(item, Node))
+
+
+def _shares(fields: Selection) -> bool:
+    """Whether pages hang on rows behind to-one relations, which several rows may share."""
+    return any(
+        any(map(_shares, _of(item.page))) if isinstance(item, Connected) else any(map(_hangs, _linked(item)))
+        for item in fields
+    )
+
+
+def _hangs(fields: Selection) -> bool:
+    """Whether there is a page anywhere below."""
+    return any(isinstance(item, Connected) or any(map(_hangs, _linked(item))) for item in fields)
+
+
+def _linked(item: Field) -> tuple[Selection, ...]:
+    """What is selected behind a relation to one row."""
+    if isinstance(item, AnyLinked):
+        return tuple(item.fields.values())
+    return (item.fields,) if isinstance(item, Linked) else ()
 
 
 _AHEAD = ("hasNextPage", "hasPreviousPage", "startCursor", "endCursor")

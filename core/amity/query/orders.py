@@ -69,12 +69,14 @@ class Orders(Conditions):
     def order_by(self, entity: EntityType, alias: str, keys: Sequence[Key], backward: bool) -> str:
         parts = []
         for key in keys:
-            descending = key.descending is not backward
-            nulls = ""
-            if key.nullable:
-                nulls = self.dialect.nulls(descending, key.nulls_first is not backward)
-            parts.append(f"{self.key_sql(entity, alias, key)} {'desc' if descending else 'asc'}{nulls}")
+            parts.append(self.directed(self.key_sql(entity, alias, key), key, backward))
         return ", ".join(parts)
+
+    def directed(self, value: str, key: Key, backward: bool) -> str:
+        """A value of a key, as part of ``order by``."""
+        descending = key.descending is not backward
+        nulls = self.dialect.nulls(descending, key.nulls_first is not backward) if key.nullable else ""
+        return f"{value} {'desc' if descending else 'asc'}{nulls}"
 
     def beyond(
         self,

@@ -24,6 +24,8 @@ class Rows:
     """Alias of the entity's own table within ``r``."""
     distinct: bool
     """Whether no two rows are the same record."""
+    inline: bool
+    """Whether it stands where it is used, not in the chain."""
     used: dict[str, None] = field(default_factory=dict)
     """Columns of the base table that are used outside its page."""
     outputs: dict[str, str] = field(default_factory=dict)
@@ -63,8 +65,9 @@ class Parent:
     constant: str | None
     distinct: bool
 
-    def predicates(self, alias: str) -> list[str]:
-        found = [f"{alias}.{identifier(self.column)} = p.id"]
+    def predicates(self, alias: str, id: str) -> list[str]:
+        """What rows must meet to belong to the parent with this id."""
+        found = [f"{alias}.{identifier(self.column)} = {id}"]
         if self.constant:
             found.append(f"{alias}.{self.constant}")
         return found
