@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ..entity import EntityType, Kind, new_id
 from ..model import ExternalId
-from . import storage
+from . import rights, storage
 from .draft import Draft, fresh, told
 from .input import Item
 from .keys import named
@@ -80,5 +80,6 @@ async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> 
         row.compare(ids)
         rows.append(row)
     await storage.insert(unit.transaction, ids, [row.after for row in rows])
+    await rights.check_written(session, ids, [row.id for row in rows], "create")
     for row in rows:
         unit.record(session, "created", ids, row.id, None, told(session.crm.catalog, ids, row.after, row.changed))

@@ -9,7 +9,7 @@ from uuid import UUID
 from ..channels import CHANNELS
 from ..contracts import UserError
 from ..model import Interaction
-from . import external
+from . import external, rights
 from .errors import Overtaken
 from .identity import Resolution, resolve
 from .write import create
@@ -35,12 +35,13 @@ async def log_interactions(session: Session, inputs: Sequence[LogInteractionInpu
     }
     entity = session.crm.catalog.of(Interaction)
     known = await external.find(session, entity, list(pairs.values())) if pairs else {}
+    seen = await rights.visible(session, entity, list(known.values()))
     first: dict[tuple[str, str], int] = {}
     repeats: dict[int, int] = {}
     new: list[int] = []
     for index in range(len(inputs)):
         pair = pairs.get(index)
-        if pair is not None and pair in known:
+        if pair is not None and known.get(pair) in seen:
             results[index] = known[pair]
         elif pair is not None and pair in first:
             repeats[index] = first[pair]
@@ -50,12 +51,15 @@ async def log_interactions(session: Session, inputs: Sequence[LogInteractionInpu
                 first[pair] = index
     found = await _identities(session, inputs, new)
     rows = [_row(session, inputs[index], found.get(index)) for index in new]
-    written = await create(session, Interaction, rows, on_error="skip_invalid")
+    written = await create(session, Interaction, rows, on_error="skip_invalid", implied=_implied(inputs))
     errors: dict[int, UserError] = {}
     for error in written.errors:
         errors.setdefault(error.index, error)
+    # what was there but hidden stays taken
     late = [
-        pairs[new[error.index]] for error in written.errors if error.code == "taken" and new[error.index] in pairs
+        pair
+        for error in written.errors
+        if error.code == "taken" and (pair := pairs.get(new[error.index])) is not None and pair not in known
     ]
     if late and await external.find(session, entity, late):
         raise Overtaken("an interaction with the same external id was added meanwhile")
@@ -65,6 +69,11 @@ async def log_interactions(session: Session, inputs: Sequence[LogInteractionInpu
     for index, earlier in repeats.items():
         results[index] = results[earlier]
     return [results[index] for index in range(len(inputs))]
+
+
+def _implied(inputs: Sequence[LogInteractionInput]) -> set[str]:
+    """What is noted of an interaction without being asked for."""
+    return {"identity"} if any(item.occurred_at is not None for item in inputs) else {"identity", "occurred_at"}
 
 
 async def _identities(

@@ -254,11 +254,19 @@ async def _check_held(session: Session, reached: Reached, refusals: Refusals) ->
                 condition=holder.condition,
             )
             going = reached.get(holder.entity.name, {})
+            holding = [id for id in rows if id not in going]
+            seen = await _seen(session, holder, holding)
             count: dict[UUID, int] = defaultdict(int)
-            for id, row in rows.items():
-                if id not in going:
-                    count[row[holder.column]] += 1
+            for id in holding:
+                count[rows[id][holder.column]] += id in seen
             for id, number in count.items():
+                if not number:
+                    # nothing is told of what can't be seen
+                    message = (
+                        f"other records refer to the {keys.named(target)}; they must be deleted or changed first"
+                    )
+                    refusals.refuse(members[id].index, ("id",), "held", message)
+                    continue
                 one = number == 1
                 others = keys.named(holder.entity) if one else holder.entity.plural.replace("_", " ")
                 message = (
@@ -266,6 +274,15 @@ async def _check_held(session: Session, reached: Reached, refusals: Refusals) ->
                     f"({holder.field}); delete or change {'it' if one else 'them'} first"
                 )
                 refusals.refuse(members[id].index, ("id",), "held", message)
+
+
+async def _seen(session: Session, holder: _Holder, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the rows that the principal may know to refer to something."""
+    fields = session.rights.fields(holder.entity, "read")
+    field = holder.entity.field_of.get(holder.column, holder.column)
+    if fields is not None and field not in fields:
+        return set()
+    return await rights.visible(session, holder.entity, ids)
 
 
 async def _check_parents(session: Session, entity: EntityType, reached: Reached, refusals: Refusals) -> None:

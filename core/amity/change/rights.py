@@ -1,13 +1,15 @@
-"""Access in a change: asked before anything is read, and of every row that is touched."""
+"""Access in a change: asked before anything is read, and of every row and field that is touched."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ..access import AccessDenied, Verb
+from ..access import Verb, field_denied, type_denied
+from ..access.errors import AccessDenied
 from ..entity import EntityType
+from ..model import ExternalId
 from ..query.conditions import compile_meeting
 from ..tree import Condition, Never
 from . import storage
@@ -15,11 +17,57 @@ from . import storage
 if TYPE_CHECKING:
     from ..crm import Session
 
+EXTERNAL_ID = "external_id"
+"""Not a column: rows bring it, and it is kept as an ``ExternalId``."""
+
 
 def authorize(session: Session, entity: EntityType, verb: Verb) -> None:
-    """Raises :class:`AccessDenied` if the principal may do this to no row at all."""
+    """Raises :class:`~amity.access.AccessDenied` if the principal may do this to no row at all."""
     if not _any(session, entity, verb):
-        raise AccessDenied(f"{session.principal} may not {verb} {entity.plural}")
+        raise type_denied(session.principal, verb, entity)
+
+
+def authorize_fields(session: Session, entity: EntityType, verb: Verb, names: Iterable[str]) -> None:
+    """Asks for the right to write what input names: columns, money, an external id. What there is not, is skipped.
+
+    Columns that are preset for the principal can't be named. Raises :class:`~amity.access.FieldDenied`.
+    """
+    fields, preset = session.rights.fields(entity, verb), _preset_fields(session, entity, verb)
+    for name in names:
+        field = entity.field_of.get(name, name)
+        if name == EXTERNAL_ID and name not in entity.columns:
+            authorize(session, session.crm.catalog.of(ExternalId), "create")
+        elif field in entity.open_fields or field not in entity.right_fields:
+            continue
+        elif field in preset or (fields is not None and field not in fields):
+            raise field_denied(session.principal, verb, entity, field)
+
+
+def authorize_key(session: Session, entity: EntityType, columns: Iterable[str]) -> None:
+    """Asks for the right to look rows up by a key: it is told whether they are there.
+
+    Raises :class:`~amity.access.AccessDenied`.
+    """
+    authorize(session, entity, "read")
+    fields = session.rights.fields(entity, "read")
+    for name in columns:
+        field = entity.field_of.get(name, name)
+        if name == EXTERNAL_ID and name not in entity.columns:
+            authorize(session, session.crm.catalog.of(ExternalId), "read")
+        elif fields is not None and field not in fields | entity.open_fields:
+            raise field_denied(session.principal, "read", entity, field)
+
+
+def restricted(session: Session, entity: EntityType, verb: Verb) -> bool:
+    """Whether it depends on the names of the input if it may be written."""
+    external = session.crm.catalog.of(ExternalId)
+    whole = session.rights.fields(entity, verb) is None and not session.rights.presets(entity, verb)
+    return not (whole and _any(session, external, "create") and _any(session, external, "read"))
+
+
+def _preset_fields(session: Session, entity: EntityType, verb: Verb) -> set[str]:
+    presets: Mapping[str, Any] = session.rights.presets(entity, verb)
+    return {entity.field_of.get(name, name) for name in presets}
 
 
 async def load(
@@ -41,16 +89,26 @@ async def load(
     return {id: row for id, row in found.items() if id not in denied} if denied else found
 
 
+async def visible(session: Session, entity: EntityType, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the rows, which are there, that the principal may read."""
+    if not _any(session, entity, "read"):
+        return set()
+    return set(ids) - await _denied(session, entity, ids, session.rights.rows(entity, "read"))
+
+
 def _any(session: Session, entity: EntityType, verb: Verb) -> bool:
     """Whether there can be a row that the principal may treat so."""
     rights = session.rights
-    return rights.granted(entity, verb) and not isinstance(rights.rows(entity, verb), Never)
+    if not rights.granted(entity, verb):
+        return False
+    condition = rights.check(entity, verb) if verb == "create" else rights.rows(entity, verb)
+    return not isinstance(condition, Never)
 
 
 async def check_written(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> None:
-    """Raises :class:`AccessDenied` if a row, as it was written, is not one that the principal may write so."""
+    """Raises :class:`~amity.access.AccessDenied` if a row may not be what it was made by the principal."""
     if await _denied(session, entity, ids, session.rights.check(entity, verb)):
-        raise AccessDenied(f"{session.principal} may not {verb} such {entity.plural}")
+        raise AccessDenied(f"{session.principal} may not {verb} such {entity.plural.replace('_', ' ')}")
 
 
 async def _denied(

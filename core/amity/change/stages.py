@@ -211,6 +211,8 @@ class _Boards:
                 self._know(UUID(str(stage)), text)
 
     async def _read_around(self, anchors: set[UUID]) -> None:
+        # whoever may not read a row can't put others next to it either
+        anchors = await rights.visible(self.session, self.entity, sorted(anchors))
         if not anchors:
             return
         table = storage.table_of(self.entity)

@@ -7,7 +7,8 @@ written is, and the rest is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -37,19 +38,24 @@ async def create(
     *,
     on_error: str = "reject_all",
     read_only: bool = False,
+    implied: Collection[str] = (),
 ) -> ChangeResult:
     """Adds rows. A row may bring its own ``id``, and an ``external_id``.
 
     ``read_only`` lets it set columns that the entity's options call read-only; that is for code of the plugin
-    that the entity belongs to. Raises :class:`~amity.access.AccessDenied`.
+    that the entity belongs to. ``implied`` are names that the rows bring though nobody has asked for them: no
+    right is needed for those. Raises :class:`~amity.access.AccessDenied`.
     """
     kind = session.crm.catalog.of(entity)
     check_mode(on_error)
     if kind.model in (Event, StageMove):
         raise BadRequest(f"{kind.plural} are written by the core itself")
     rights.authorize(session, kind, "create")
+    if rights.restricted(session, kind, "create"):
+        rights.authorize_fields(session, kind, "create", [name for name in _names(rows) if name not in implied])
     refusals = Refusals()
     items = _reading(session, kind, "create", read_only).rows(rows, refusals)
+    items = _preset(items, _presets(session, kind, "create"))
 
     async def work(joined: Session) -> ChangeResult:
         assert joined.unit is not None
@@ -79,8 +85,11 @@ async def update(
     kind = editable(session, entity)
     check_mode(on_error)
     rights.authorize(session, kind, "update")
+    if rights.restricted(session, kind, "update"):
+        rights.authorize_fields(session, kind, "update", _names([update.patch for update in updates]))
     refusals = Refusals()
     items = _reading(session, kind, "update", read_only).updates(updates, refusals)
+    items = _preset(items, _presets(session, kind, "update"))
 
     async def work(joined: Session) -> ChangeResult:
         found = Refusals(refusals.errors)
@@ -111,9 +120,9 @@ async def upsert(
 ) -> ChangeResult:
     """Updates rows that are there, by a unique key or ``("external_id",)``, and adds the others.
 
-    Values that are given are set, others are left as they are. Deleted rows are not found. Of two rows with
-    the same key, the later one is refused. Raises :class:`~amity.access.AccessDenied`, and
-    :class:`~amity.change.errors.BadRequest` for a key that is none.
+    Values that are given are set, others are left as they are. Deleted rows are not found, and neither are those
+    that the principal may not read. Of two rows with the same key, the later one is refused. Raises
+    :class:`~amity.access.AccessDenied`, and :class:`~amity.change.errors.BadRequest` for a key that is none.
     """
     kind = editable(session, entity)
     check_mode(on_error)
@@ -121,23 +130,33 @@ async def upsert(
     rights.authorize(session, kind, "update")
     reading = _reading(session, kind, "upsert", read_only)
     columns = _key(kind, on, "external_id" in reading.allowed and "external_id" not in kind.columns)
+    rights.authorize_key(session, kind, columns)
+    if rights.restricted(session, kind, "create") or rights.restricted(session, kind, "update"):
+        names = _names(rows)
+        rights.authorize_fields(session, kind, "create", names)
+        # what a row is found by, it has already
+        rights.authorize_fields(session, kind, "update", [name for name in names if name not in columns])
     refusals = Refusals()
     items = _keyed(session, kind, columns, reading.rows(rows, refusals), refusals)
+    if_new, if_there = _presets(session, kind, "create"), _presets(session, kind, "update")
 
     async def work(joined: Session) -> ChangeResult:
         found = Refusals(refusals.errors)
         needed = required(kind)
         matched = await _match(joined, kind, columns, items)
         before = await rights.load(joined, kind, sorted(set(matched.values())), "update", "update")
+        seen = await rights.visible(joined, kind, list(before))
         drafts = []
         for item in items:
             id = matched.get(item.index)
             if id is None:
-                drafts.append(_fresh(joined, kind, item, needed, found))
-            elif item.id is not None and item.id != id:
+                (new,) = _preset([item], if_new)
+                drafts.append(_fresh(joined, kind, new, needed, found))
+            elif id in seen and item.id is not None and item.id != id:
                 found.refuse(item.index, ("id",), "read_only", "another record has this key, and ids never change")
-            elif id in before:
-                drafts.append(_patched(joined, kind, item, before[id], found))
+            elif id in seen:
+                (there,) = _preset([item], if_there)
+                drafts.append(_patched(joined, kind, there, before[id], found))
             else:
                 # there, but not for this principal, or deleted a moment ago
                 message = f"another {keys.named(kind)} has the same {' and '.join(columns)}"
@@ -174,6 +193,29 @@ def _reading(
 ) -> Reading:
     crm = session.crm
     return Reading(crm.catalog, entity, verb, crm.settings.default_currency, read_only=read_only)
+
+
+def _names(rows: Iterable[Any]) -> list[str]:
+    """What rows name, in their order."""
+    return list(dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row))
+
+
+def _presets(session: Session, entity: EntityType, verb: Literal["create", "update"]) -> Mapping[str, Any]:
+    """What the principal's rights set, as columns have it. Raises :class:`BadRequest` where that can't be."""
+    given = session.rights.presets(entity, verb)
+    if not given:
+        return given
+    refusals = Refusals()
+    items = _reading(session, entity, verb, True).rows([given], refusals)
+    if not items:
+        problem = refusals.sorted()[0]
+        name = ".".join(map(str, problem.path))
+        raise BadRequest(f"the preset {name!r} for {session.principal} on {entity.name}: {problem.message}")
+    return items[0].values
+
+
+def _preset(items: Sequence[Item], values: Mapping[str, Any]) -> list[Item]:
+    return [replace(item, values={**item.values, **values}) for item in items] if values else list(items)
 
 
 def _normalized(
@@ -368,7 +410,9 @@ async def _write(
         await storage.update(
             unit.transaction, entity, [draft.after for draft in updated], [*columns, "version", "updated_at"]
         )
-        await rights.check_written(session, entity, [draft.id for draft in updated], "update")
+        # rows that only made room were not asked for
+        asked_for = [draft.id for draft in updated if not draft.displaced]
+        await rights.check_written(session, entity, asked_for, "update")
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
     catalog = session.crm.catalog

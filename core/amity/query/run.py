@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter
 
-from ..access import Principal
 from ..contracts import Context
 from ..database import EvaluationError
 from ..entity import BatchField
@@ -73,7 +72,8 @@ async def read(
     """Answers all roots by one statement, from one snapshot.
 
     If a plugin's expression breaks the statement, it is run once more without any; such fields are null then,
-    with an error each. Raises :class:`~amity.query.QueryError` and :class:`~amity.database.DatabaseError`.
+    with an error each. Raises :class:`~amity.query.QueryError`,
+    :class:`~amity.access.AccessDenied` and :class:`~amity.database.DatabaseError`.
     """
     if not roots:
         return Answer({})
@@ -210,5 +210,5 @@ async def _resolve_one(
 
 
 def _context(session: Session, field: BatchField) -> Context:
-    principal = Principal("plugin", field.plugin, on_behalf_of=str(session.principal))
-    return Context.of(session.crm.acting_as(principal), field.plugin)
+    # the answer is the reader's, so what the field reads besides is what the reader may see
+    return Context.of(session.crm.acting_as(session.principal), field.plugin)

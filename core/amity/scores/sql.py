@@ -8,8 +8,8 @@ from uuid import UUID
 
 from ..contracts import Purchases
 from ..database import Dialect
-from ..entity import Kind, Record
-from ..query.conditions import Conditions
+from ..entity import EntityType, Kind, Record
+from ..query.conditions import Conditions, is_payload
 from ..query.dialect import DIALECTS, identifier
 from ..query.where import parse_where
 
@@ -54,12 +54,27 @@ class ScoreQuery:
         return self._conditions.bind(value, kind)
 
     def rows(self, entity: type[Record]) -> str:
-        """The rows of an entity that the plugin may read, with all columns. Deleted rows are not among them."""
+        """The rows of an entity that the plugin may read, with the columns that it may read.
+
+        Deleted rows are not among them.
+        """
         described = self._crm.catalog.of(entity)
         alias = self._conditions.alias("v")
         visible = self._conditions.visible(described, alias)
         where = f" where {' and '.join(visible)}" if visible else ""
-        return f"(select {alias}.* from {identifier(described.table)} {alias}{where})"
+        shown = self._columns(described, alias)
+        return f"(select {shown} from {identifier(described.table)} {alias}{where})"
+
+    def _columns(self, entity: EntityType, alias: str) -> str:
+        fields = self._conditions.readable(entity)
+        payloads = [name for name in entity.columns if is_payload(entity, name)]
+        if fields is None and not entity.options.secret and not payloads:
+            return f"{alias}.*"
+        return ", ".join(
+            f"{self._conditions.value(entity, alias, name)} as {identifier(name)}"
+            for name in entity.columns
+            if name not in entity.internal and (fields is None or entity.field_of.get(name, name) in fields)
+        )
 
     def purchases(self) -> str:
         """All purchases: ``customer_id``, ``made_on`` (a date), ``amount`` (minor units), ``currency``.
@@ -83,6 +98,8 @@ class ScoreQuery:
         conditions = self._conditions
         entity = self._crm.catalog.of(declared.entity)
         alias = conditions.alias("v")
+        for name in (declared.customer, declared.amount, declared.time):
+            conditions.use(entity, name)
         customer = f"{alias}.{identifier(entity.to_one[declared.customer].column.name)}"
         money = entity.money[declared.amount]
         amount, currency = f"{alias}.{identifier(money.amount)}", f"{alias}.{identifier(money.currency)}"
