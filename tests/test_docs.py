@@ -20,10 +20,18 @@ from amity.cli.main import main
 from amity.composition import compose
 from amity.entity import Kind
 from amity.query.where import operators
-from amity.settings import SchemaSettings, ServerSettings, Settings, SettingsError, from_mapping
+from amity.settings import (
+    SchemaSettings,
+    ServerSettings,
+    Settings,
+    SettingsError,
+    SignInSettings,
+    from_mapping,
+)
 from amity.tree import Direction
 from amity_csv import CsvSettings
 from amity_graphql import GraphQLSettings, errors
+from amity_graphql.settings import SignIn
 from amity_rfm import RfmSettings
 
 from . import snippets
@@ -97,9 +105,9 @@ async def ran(text: str, folder: Path, make_crm: MakeCrm) -> None:
     ("text", "message"),
     [
         ("```python\nraise ValueError('oops')\n```", "docs/page.md:2: ValueError: oops"),
-        ("<!-- setup: empty -->\n```graphql\n{ me }\n```", "Cannot query field 'me'"),
+        ("<!-- setup: empty -->\n```graphql\n{ us }\n```", "Cannot query field 'us'"),
         ("```python\nprint(1 + 1)\n```\n```text\n3\n```", "it prints\n2"),
-        ("<!-- setup: empty -->\n```graphql\n{ me }\n```\n```json\n{}\n```", "answer.errors is there"),
+        ("<!-- setup: empty -->\n```graphql\n{ us }\n```\n```json\n{}\n```", "answer.errors is there"),
         ('<!-- toml: settings -->\n```toml\ndatabse_url = "x"\n```', "did you mean 'database_url'"),
         ("```console\n$ amity frobnicate\n```", "No such command 'frobnicate'"),
         ("```console\n$ amity --version\namity, version 7\n```", "amity, version 0"),
@@ -149,6 +157,7 @@ def rows(model: type[BaseModel], section: str = "") -> Iterator[str]:
 SECTIONS: list[tuple[type[BaseModel], str]] = [
     (Settings, ""),
     (ServerSettings, "server"),
+    (SignInSettings, "sign_in"),
     (SchemaSettings, "schema"),
     (GraphQLSettings, "graphql"),
     (CsvSettings, "csv"),
@@ -179,6 +188,10 @@ TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_SCHEMA__RENAME": ('{"core.Deal": "Opportunity"}', {"core.Deal": "Opportunity"}),
     "AMITY_RFM__CURRENCY": ("EUR", "EUR"),
     "AMITY_RFM__SCHEDULE": ("30 4 * * 1", "30 4 * * 1"),
+    "AMITY_GRAPHQL__SIGN_INS": (
+        '[{"label": "Mia", "email": "mia@ourcompany.example", "password": "x"}]',
+        [SignIn(label="Mia", email="mia@ourcompany.example", password="x")],
+    ),
     "AMITY_CSV__FOLDER": ("/srv/files", Path("/srv/files")),
 }
 """Texts of variables, and what they mean; numbers and booleans are made up."""
@@ -204,7 +217,7 @@ def test_a_variable_that_stands_in_the_docs_works(row: str, monkeypatch: pytest.
     if section in ("graphql", "csv", "rfm"):
         found: Any = compose(settings).plugin(section).plugin.settings
     else:
-        found = getattr(settings, {"": "", "server": "server", "schema": "schema_"}[section], settings)
+        found = getattr(settings, {"schema": "schema_"}.get(section, section), settings)
     assert getattr(found, key) == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ from amity_graphql import api, execute, graphiql
 
 from . import company
 from .company import ANN
+from .people import key_of
 
 # these tests share one company
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,14 +54,22 @@ async def crm(server_url: str | None) -> AsyncIterator[Crm]:
         yield crm
 
 
-def client_of(application: Starlette, host: str = "localhost") -> httpx2.AsyncClient:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def headers(crm: Crm) -> dict[str, str]:
+    """What an administrator's program sends."""
+    return {"authorization": f"Bearer {await key_of(crm, 'admin')}"}
+
+
+def client_of(
+    application: Starlette, host: str = "localhost", headers: Mapping[str, str] | None = None
+) -> httpx2.AsyncClient:
     transport = httpx2.ASGITransport(app=application)
-    return httpx2.AsyncClient(transport=transport, base_url=f"http://{host}")
+    return httpx2.AsyncClient(transport=transport, base_url=f"http://{host}", headers=headers)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def client(crm: Crm) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(app(crm, opens=False)) as client:
+async def client(crm: Crm, headers: Mapping[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(app(crm, opens=False), headers=headers) as client:
         yield client
 
 
@@ -170,7 +179,7 @@ async def test_the_explorer_offers_examples_the_whole_view_first(client: httpx2.
 
 async def test_examples_are_offered_where_the_schema_has_what_they_need(crm: Crm) -> None:
     offered = graphiql.examples(api.built(crm)[0].graphql)
-    assert len(offered) == 6
+    assert len(offered) == 7
     assert not any("rfm" in text for text in offered)
 
 
@@ -228,9 +237,9 @@ async def test_health_tells_of_the_database(crm: Crm) -> None:
         await crm.database.open()
 
 
-async def test_the_application_mounts_in_another(crm: Crm) -> None:
+async def test_the_application_mounts_in_another(crm: Crm, headers: Mapping[str, str]) -> None:
     outer = Starlette(routes=[Mount("/crm", app(crm, opens=False))])
-    async with client_of(outer) as client:
+    async with client_of(outer, headers=headers) as client:
         answer = await client.post("/crm/graphql", json={"query": "{ teams { totalCount } }"})
         assert answer.json() == {"data": {"teams": {"totalCount": "1"}}}
         page = (await client.get("/crm/graphql", headers={"accept": "text/html"})).text
@@ -252,4 +261,4 @@ async def test_routes_that_are_none_are_told(server_url: str | None) -> None:
 async def test_the_address_itself_tells_what_is_there(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/")
     assert answer.status_code == 200
-    assert answer.text.splitlines()[1:] == ["/graphql", "/doors", "/health"]
+    assert answer.text.splitlines()[1:] == ["/graphql", "/doors", "/session", "/health"]

@@ -30,13 +30,15 @@ RESPONSE = "application/graphql-response+json"
 MAIL = "mia@ourcompany.example"
 LABEL = "Mia </script><script>alert(1)</script>"
 SIGN_IN = {"label": LABEL, "email": MAIL, "password": PASSWORD}
+QUICK = {"argon2_memory": 8, "argon2_passes": 1, "argon2_lanes": 1}
+"""Passwords are hashed in no time; how well is not what is tried here."""
 ME = {"query": "{ me { id } }"}
 CUSTOMERS = {"query": "{ customers { totalCount } }"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def crm(server_url: str | None) -> AsyncIterator[Crm]:
-    settings = {"plugins": ["graphql"], "graphql": {"sign_ins": [SIGN_IN]}}
+    settings = {"plugins": ["graphql"], "graphql": {"sign_ins": [SIGN_IN]}, "sign_in": QUICK}
     async with make_crm(settings=settings, server_url=server_url) as crm:
         await company.company(crm.acting_as(SYSTEM))
         await people(crm)
@@ -148,7 +150,7 @@ async def test_a_sign_in_is_listed_and_ended_by_deleting_it(crm: Crm, client: ht
 
 
 async def test_nobody_who_has_not_signed_in_gets_more_than_the_schema(client: httpx2.AsyncClient) -> None:
-    allowed = "{ __typename me { name } __schema { queryType { name } } __type(name: \"Customer\") { name } }"
+    allowed = '{ __typename me { name } __schema { queryType { name } } __type(name: "Customer") { name } }'
     answer = await client.post("/graphql", json={"query": allowed})
     assert answer.json()["data"]["me"] is None
     assert "errors" not in answer.json()
@@ -321,7 +323,10 @@ async def test_pages_of_other_sites_do_nothing_in_the_name_of_who_is_signed_in(
 
 async def test_our_own_page_and_programs_may(crm: Crm) -> None:
     async with browser(crm) as client:
-        for headers in ({"origin": "http://localhost", "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}):
+        for headers in (
+            {"origin": "http://localhost", "sec-fetch-site": "same-origin"},
+            {"sec-fetch-site": "none"},
+        ):
             assert await whoever(client, headers) == MIA
         key = await key_of(crm, "agent", user=JONAS)
         # a key is in no browser that another site could use

@@ -17,11 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from amity import CompositionError, Crm, SettingsError
 from amity.database import DatabaseError
+from amity.principals.who import anybody
 from amity.settings import load
+from amity_graphql import GraphQLSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from examples.demo.northlight import generate, state
+from examples.demo.northlight import generate, let_in, state
 
 _SQLITE = "sqlite:///"
 
@@ -47,6 +49,8 @@ async def fill(config: Path, seed: int, scale: float, console: Console) -> int:
             found = await state(crm)
             if found == "empty":
                 size = await generate(crm, seed=seed, scale=scale, progress=advance)
+            if found == "empty" or (found == "complete" and not await anybody(crm)):
+                await let_in(crm, _passwords(crm))
     if found == "other":
         console.print(
             f"{url} is not empty, and does not hold the whole demo company; making it may have been interrupted. "
@@ -63,6 +67,13 @@ async def fill(config: Path, seed: int, scale: float, console: Console) -> int:
             soft_wrap=True,
         )
     return 0
+
+
+def _passwords(crm: Crm) -> dict[str, str]:
+    """The passwords of the users that GraphiQL offers, by their e-mail addresses."""
+    settings = [info.plugin.settings for info in crm.composition.plugins]
+    offered = [item for found in settings if isinstance(found, GraphQLSettings) for item in found.sign_ins]
+    return {item.email: item.password for item in offered}
 
 
 def main() -> None:

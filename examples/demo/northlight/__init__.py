@@ -11,6 +11,7 @@ from datetime import date
 
 from amity import SYSTEM, Crm, ExternalId, Team, Update
 
+from .access import let_in
 from .addresses import make_addresses
 from .customers import make_customers, make_relationships
 from .deals import make_deals
@@ -72,4 +73,4 @@ async def state(crm: Crm) -> str:
     return "other" if await session.find(Team).one() else "empty"
 
 
-__all__ = ["Size", "generate", "state"]
+__all__ = ["Size", "generate", "let_in", "state"]

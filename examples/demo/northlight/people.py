@@ -47,7 +47,7 @@ async def make_people(world: World) -> None:
     rows = [
         {
             "name": name,
-            "email": f"{slug(name).replace('-', '.')}@northlight.example",
+            "email": address(name),
             "team_id": world.teams[team],
         }
         for name, team in USERS
@@ -60,6 +60,11 @@ async def make_people(world: World) -> None:
         if i
     ]
     check((await world.session.update(User, managers)).errors)
+
+
+def address(name: str) -> str:
+    """Rosa Delgado → rosa.delgado@northlight.example"""
+    return f"{slug(name).replace('-', '.')}@northlight.example"
 
 
 def owner(world: World, culture: Culture) -> int:
