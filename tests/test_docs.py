@@ -277,6 +277,21 @@ def test_every_code_of_a_user_error_stands_in_the_docs() -> None:
         assert f"| `{code}` |" in text_of("queries.md"), f"docs/queries.md lacks the code {code}"
 
 
+# --- docs/security.md --------------------------------------------------------------------------------------
+
+
+def test_every_threat_names_tests_that_are_there() -> None:
+    table = text_of("security.md").partition("## Threats")[2].partition("\n## ")[0]
+    found = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(found) >= 20
+    for row in found:
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", row)
+        assert named, f"no test answers: {row}"
+        for file, name in named:
+            text = (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+            assert re.search(rf"^(async )?def {name}\(", text, flags=re.MULTILINE), f"{file} has no {name}"
+
+
 # --- the change log ----------------------------------------------------------------------------------------
 
 

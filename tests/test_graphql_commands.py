@@ -73,10 +73,14 @@ def test_the_server_starts_tells_where_it_is_and_ends_when_asked(folder: Path) -
         found = re.fullmatch(r"Amity listens on (http://127\.0\.0\.1:(\d+))\n", first)
         assert found, first
         assert second == f"  graphql: {found[1]}/graphql\n"
+        third = server.stdout.readline()
+        assert third == (
+            "Nobody can sign in yet; make the first administrator with `amity access add-user EMAIL --role admin`\n"
+        )
         request = urllib.request.Request(
             f"{found[1]}/graphql",
             json.dumps({"query": "{ teams { totalCount } }"}).encode(),
-            {"content-type": "application/json"},
+            {"content-type": "application/json", "authorization": f"Bearer {key(folder)}"},
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer) == {"data": {"teams": {"totalCount": "0"}}}
@@ -100,12 +104,14 @@ def test_the_server_starts_tells_where_it_is_and_ends_when_asked(folder: Path) -
 def test_the_explorers_files_are_ours_when_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = build_schema("type Query { here: Boolean }")
     monkeypatch.setattr(assets, "complete", lambda: False)
-    assert "https://unpkg.com/graphiql@" in graphiql.page("/graphql", schema)
-    assert graphiql.page("/graphql", schema).count('integrity="sha384-') == len(assets.ASSETS)
+    found = graphiql.explorer("/graphql", "/session", schema)
+    assert "https://unpkg.com/graphiql@" in found.page
+    assert "style-src 'self' 'unsafe-inline' https://unpkg.com;" in found.policy
+    assert found.page.count('integrity="sha384-') == len(assets.ASSETS)
     monkeypatch.setattr(assets, "complete", lambda: True)
-    page = graphiql.page("/graphql", schema)
-    assert "unpkg" not in page
-    assert '"/graphql/static/graphiql-graphiql.min.js"' in page
+    found = graphiql.explorer("/graphql", "/session", schema)
+    assert "unpkg" not in found.page + found.policy
+    assert '"/graphql/static/graphiql-graphiql.min.js"' in found.page
 
 
 def test_files_that_npm_gives_are_taken_only_if_they_are_the_expected_ones(tmp_path: Path) -> None:

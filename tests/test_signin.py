@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -181,7 +182,7 @@ async def test_the_anonymous_are_refused(client: httpx2.AsyncClient, document: s
     assert (await client.post("/graphql", json={"query": document})).status_code == 200
 
 
-# --- guessing ---------------------------------------------------------------------------------------------------
+# --- guessing -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,17 @@ async def test_guessing_is_slowed_down_for_accounts_that_exist_and_others(
     await sign_in(client)
 
 
-# --- cookies ----------------------------------------------------------------------------------------------------
+async def test_guessing_in_parallel_is_no_way_around(client: httpx2.AsyncClient) -> None:
+    guesses = [
+        client.post("/session", json={"email": "parallel@ourcompany.example", "password": f"guess {number}"})
+        for number in range(40)
+    ]
+    codes = [answer.status_code for answer in await asyncio.gather(*guesses)]
+    assert codes.count(401) == 10
+    assert codes.count(429) == 30
+
+
+# --- cookies --------------------------------------------------------------------------------------------------
 
 
 async def test_the_cookie_is_kept_from_scripts_and_other_sites(crm: Crm) -> None:
@@ -339,7 +350,7 @@ async def test_our_own_page_and_programs_may(crm: Crm) -> None:
         assert answer.status_code == 403
 
 
-# --- what is no sign-in -------------------------------------------------------------------------------------------
+# --- what is no sign-in ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -419,8 +430,6 @@ async def test_expired_and_revoked_keys_are_nobodys(crm: Crm, client: httpx2.Asy
     assert not (await system.run("revoke_api_key", [{"key": key_id(revoked)}])).errors
     assert await whoever(client, {"authorization": f"Bearer {revoked}"}) is None
     assert await whoever(client, {"authorization": f"Bearer {kept}"}) == JONAS
-    import asyncio
-
     await asyncio.sleep(1.1)
     assert await whoever(client, {"authorization": f"Bearer {short}"}) is None
 
@@ -429,7 +438,7 @@ def key_id(key: str) -> str:
     return "key_" + key.split("_")[1]
 
 
-# --- what stays inside ------------------------------------------------------------------------------------------
+# --- what stays inside ----------------------------------------------------------------------------------------
 
 
 async def test_secrets_are_neither_logged_nor_kept(crm: Crm, caplog: pytest.LogCaptureFixture) -> None:

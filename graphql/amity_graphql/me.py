@@ -21,8 +21,8 @@ def me(catalog: Catalog, rows: Mapping[str, type], source: Source) -> RootField:
     """The root field ``me``, null for whoever has not signed in."""
     made = bare("Me")
     fields = [
-        Field("kind", str, "What they are: user, customer, plugin or system"),
-        Field("id", optional(strawberry.ID), "Identifier of the user or customer"),
+        Field("kind", str, "What they are: user, customer, key, plugin or system"),
+        Field("id", optional(strawberry.ID), "Identifier of the user, customer or key"),
         Field("name", optional(str), "Their name"),
         Field("email", optional(str), "E-mail address of the user"),
         Field("roles", listed(str), "The roles by which they act"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ..access import SYSTEM, Principal
-from ..model import Customer, User
+from ..entity import Record
+from ..model import ApiKey, Customer, User
 
 if TYPE_CHECKING:
     from ..crm import Crm
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Who:
-    """A principal as it is shown. ``id`` is the user's or customer's, ``team`` that of the user's team."""
+    """A principal as it is shown. ``id`` is the user's, customer's or key's, ``team`` that of the user's team."""
 
     kind: str
     id: str | None = None
@@ -28,14 +30,21 @@ class Who:
 async def who(crm: Crm, principal: Principal) -> Who:
     """Name, e-mail address, roles and team of a principal."""
     roles = tuple(sorted(role.name for role in principal.roles))
-    row = None
-    if principal.kind == "user" and principal.facts.user is not None:
-        row = await crm.acting_as(SYSTEM).find(User).select("name", "email").get(principal.facts.user)
-    elif principal.kind == "customer" and principal.facts.customer is not None:
-        row = await crm.acting_as(SYSTEM).find(Customer).select("name").get(principal.facts.customer)
-    if row is None:
+    shown = _SHOWN.get(principal.kind)
+    if shown is None:
         return Who(principal.kind, name=principal.name or None, roles=roles)
-    return Who(principal.kind, principal.name, row["name"], row.get("email"), roles, principal.facts.team)
+    entity, fields = shown
+    row = await crm.acting_as(SYSTEM).find(entity).select(*fields).get(principal.name) or {}
+    team = principal.facts.team
+    return Who(principal.kind, principal.name, row.get("name"), row.get("email"), roles, team)
+
+
+_SHOWN: Mapping[str, tuple[type[Record], tuple[str, ...]]] = {
+    "user": (User, ("name", "email")),
+    "customer": (Customer, ("name",)),
+    "key": (ApiKey, ("name",)),
+}
+"""Where what is shown of a principal stands, and in which fields."""
 
 
 async def anybody(crm: Crm) -> bool:
