@@ -27,7 +27,7 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import validate_document
 
 from . import limits
-from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded
+from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded, told
 from .executor import Executor
 from .parts import GraphQLContext
 from .reading import Spliced
@@ -158,11 +158,18 @@ async def _run(
     )
     if isinstance(executor, list):
         return Result(errors=tuple(coded(error, BAD_USER_INPUT) for error in executor), ran=False)
+    assert isinstance(executor, Executor)
     outcome = executor.execute_operation()
     if not isinstance(outcome, ExecutionResult):
-        outcome = await outcome  # type: ignore[misc]
+        outcome = await outcome
     assert isinstance(outcome, ExecutionResult)
-    return Result(outcome.data, tuple(outcome.errors or ()))
+    errors = tuple(outcome.errors or ())
+    if executor.denied is not None and executor.operation.operation is OperationType.QUERY:
+        # nothing of the operation is answered, and it is said once
+        message = str(executor.denied)
+        refused = next((error for error in errors if error.message == message), told(executor.denied))
+        return Result(None, (refused,))
+    return Result(outcome.data, errors)
 
 
 def _unauthenticated(document: DocumentNode, operation_name: str | None) -> GraphQLError | None:

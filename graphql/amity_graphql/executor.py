@@ -8,7 +8,7 @@ event loop are answered by one statement. Its JSON goes into the response as the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -22,24 +22,28 @@ from graphql import (
     GraphQLResolveInfo,
     get_named_type,
 )
-from graphql.execution.collect_fields import GroupedFieldSet
+from graphql.execution.collect_fields import CollectedFields, GroupedFieldSet
 from graphql.pyutils import Path, Undefined
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from amity import tree
+from amity.access import AccessDenied
 from amity.contracts import Refs
 from amity.entity import EntityType, decode_id
 from amity.query import FieldError, QueryError
 from amity.query.find import Find
+from amity.query.readable import reads_everything
 
 from .arguments import Slice
 from .errors import PluginFailed, told
+from .optional import left_out
 from .parts import GraphQLContext, Page
 from .reading import Answered, Request, Spliced, answer
 from .selection import Details, Selections
 from .values import Shape
 
 Step = str | int
+_ANY = UUID(int=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._turn: _Turn | None = None
         self._roots: GroupedFieldSet = {}
         self._over = False
+        self._collected: dict[tuple[GraphQLObjectType, int], CollectedFields] = {}
+        self.denied: AccessDenied | None = None
+        """What a statement was refused for; nothing of it was read."""
 
     def execute_operation(self, serially: bool | None = None) -> Any:
         result = super().execute_operation(serially)
@@ -99,6 +106,68 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 self._over = True
 
         return wait()
+
+    # --- rights ---------------------------------------------------------------------------------------------
+
+    def collect_subfields(self, return_type: GraphQLObjectType, field_details_list: Details) -> CollectedFields:
+        key = (return_type, id(field_details_list))
+        found = self._collected.get(key)
+        if found is None:
+            found = super().collect_subfields(return_type, field_details_list)
+            found = found._replace(grouped_field_set=self._shown(return_type, found.grouped_field_set))
+            self._collected[key] = found
+        return found
+
+    def _shown(self, type_: GraphQLObjectType, fields: GroupedFieldSet) -> GroupedFieldSet:
+        """The fields without those that are optional and may not be read."""
+        hidden = [key for key, details in fields.items() if left_out(self, type_, details)]
+        return {key: details for key, details in fields.items() if key not in hidden} if hidden else fields
+
+    def _authorize(self, type_: GraphQLObjectType, fields: GroupedFieldSet) -> None:
+        """Refuses what an operation selects, before a resolver runs that does more than name rows to be read.
+
+        Where all roots are holes, compiling them comes first anyway.
+        """
+        session = self.context_value.session
+        holes = self.api.holes
+        if all(holes.get(field.type) for field in map(type_.fields.get, _names(fields)) if field is not None):
+            return
+        if reads_everything(self.api.catalog, session.rights):
+            return
+        for details in fields.values():
+            field = type_.fields.get(details[0].node.name.value)
+            for root in self._selected(field.type, details) if field is not None else ():
+                try:
+                    session.compile({"": root})
+                except AccessDenied as error:
+                    refused = told(error)
+                    refused.nodes = [item.node for item in details]
+                    raise refused from error
+                except QueryError:
+                    continue  # told where it is run
+
+    def _selected(self, type_: GraphQLOutputType, details: Details) -> Iterator[tree.Root]:
+        """What is selected of entities, anywhere below a field, without knowing which rows they are."""
+        hole = self.api.holes.get(type_)
+        if hole is not None and hole.entity is None:
+            return
+        if hole is not None and hole.entity is not None:
+            try:
+                if hole.kind == "page":
+                    page = self.selections.page(hole.entity, details, Slice(first=0))
+                    yield tree.Connection(hole.entity.name, page)
+                else:
+                    yield tree.One(hole.entity.name, _ANY, self.selections.row(hole.entity, details))
+            except GraphQLError:
+                return  # an argument is wrong; told where it is run
+            return
+        named = get_named_type(type_)
+        if not isinstance(named, GraphQLObjectType):
+            return
+        for inner in self.collect_subfields(named, details).grouped_field_set.values():
+            field = named.fields.get(inner[0].node.name.value)
+            if field is not None:
+                yield from self._selected(field.type, inner)
 
     # --- holes ----------------------------------------------------------------------------------------------
 
@@ -265,7 +334,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             self._turn = None
         if self._over:
             return {request: Answered(None) for request in turn.requests}
-        return await answer(self.context_value, turn.requests)
+        try:
+            return await answer(self.context_value, turn.requests)
+        except AccessDenied as error:
+            self.denied = error
+            raise
 
     # --- errors ---------------------------------------------------------------------------------------------
 
@@ -277,7 +350,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         serially: bool,
         position_context: Any,
     ) -> Any:
+        grouped_field_set = self._shown(root_type, grouped_field_set)
         self._roots = grouped_field_set
+        self._authorize(root_type, grouped_field_set)
         return super().execute_root_grouped_field_set(
             root_type, root_value, grouped_field_set, serially, position_context
         )
@@ -346,6 +421,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             inner = get_named_type(type_.fields[name].type)
             type_ = inner if isinstance(inner, GraphQLObjectType) else None
         return owner, [item.node for item in details], name
+
+
+def _names(fields: GroupedFieldSet) -> list[str]:
+    return [details[0].node.name.value for details in fields.values()]
 
 
 async def _required(waiting: Coroutine[Any, Any, Any], name: str) -> Any:

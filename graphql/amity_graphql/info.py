@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import strawberry
 
+from amity.access import Rights, Verb
 from amity.composition import Composition
-from amity.entity import EntityType
+from amity.entity import Catalog, EntityType
+from amity.query.readable import refusal
 
 from .declare import Field
 from .names import EntityNames, Named, label
+from .parts import Info
 from .roots import RootField
 
 Group = Literal["COLUMN", "MONEY", "TO_ONE", "TO_MANY", "REFERENCE", "EXPRESSION", "BATCH"]
@@ -43,7 +47,7 @@ class EntityFieldInfo:
     )
     type: str = strawberry.field(description="The GraphQL type of its values, or of the records it leads to")
     choices: list[str] | None = strawberry.field(description="The values it may have, where they are few")
-    writable: bool = strawberry.field(description="Whether input may set it")
+    writable: bool = strawberry.field(description="Whether you may set it, creating or updating a record")
     input: str | None = strawberry.field(description="Its name in input, where it can be set")
     nullable: bool = strawberry.field(description="Whether it may be empty")
     required: bool = strawberry.field(description="Whether a new record can't do without it")
@@ -61,8 +65,8 @@ class EntityInfo:
     plural: str = strawberry.field(description="The root field that reads many")
     description: str = strawberry.field(description="What it is")
     prefix: str = strawberry.field(description="How its ids begin, without the underscore")
-    verbs: list[str] = strawberry.field(description="What the API may do: read, create, update, …")
-    fields: list[EntityFieldInfo] = strawberry.field(description="Its fields")
+    verbs: list[str] = strawberry.field(description="What you may do with records: read, create, update, …")
+    fields: list[EntityFieldInfo] = strawberry.field(description="The fields that you may read")
 
 
 def infos(composition: Composition, names: Mapping[str, EntityNames]) -> Iterator[RootField]:
@@ -71,18 +75,60 @@ def infos(composition: Composition, names: Mapping[str, EntityNames]) -> Iterato
         PluginInfo(name=info.name, version=info.version, description=info.description)
         for info in composition.plugins
     ]
-    entities = [_entity(item) for item in names.values()]
+    entities = {item.entity.name: _entity(item) for item in names.values()}
 
     def all_plugins(_source: Any, _info: Any) -> list[PluginInfo]:
         return plugins
 
-    def all_entities(_source: Any, _info: Any) -> list[EntityInfo]:
-        return entities
+    def all_entities(_source: Any, info: Info) -> list[EntityInfo]:
+        rights = info.context.session.rights
+        return [
+            _open(composition.catalog, rights, names[name], described)
+            for name, described in entities.items()
+            if rights.granted(names[name].entity, "read")
+        ]
 
     field = Field("plugins", list[PluginInfo], "The plugins that are enabled, the core first")
     yield RootField("graphql", field, all_plugins)
-    field = Field("entities", list[EntityInfo], "The entities that can be read")
+    field = Field("entities", list[EntityInfo], "The entities that you may read")
     yield RootField("graphql", field, all_entities)
+
+
+_NEEDED: Mapping[str, tuple[Verb, ...]] = {
+    "read": ("read",),
+    "create": ("create",),
+    "update": ("update",),
+    "upsert": ("create", "update"),
+    "delete": ("delete",),
+    "restore": ("delete",),
+}
+"""What rights a verb of the API needs."""
+
+
+def _open(catalog: Catalog, rights: Rights, names: EntityNames, described: EntityInfo) -> EntityInfo:
+    """What an entity is to a principal."""
+    entity = names.entity
+    verbs = [verb for verb in described.verbs if all(rights.granted(entity, item) for item in _NEEDED[verb])]
+    fields = [
+        replace(item, writable=item.writable and _writable(rights, entity, names.fields[item.name]))
+        for item in described.fields
+        if refusal(catalog, rights, entity, names.fields[item.name].name) is None
+    ]
+    return replace(described, verbs=verbs, fields=fields)
+
+
+def _writable(rights: Rights, entity: EntityType, item: Named) -> bool:
+    written = _written(entity, item)
+    field = entity.field_of.get(written, written)
+    return any(
+        rights.granted(entity, verb)
+        and ((fields := rights.fields(entity, verb)) is None or field in fields)
+        and field not in {entity.field_of.get(name, name) for name in rights.presets(entity, verb)}
+        for verb in _WRITING
+    )
+
+
+_WRITING: tuple[Verb, ...] = ("create", "update")
 
 
 def _entity(names: EntityNames) -> EntityInfo:

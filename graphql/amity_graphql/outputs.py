@@ -36,6 +36,16 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="Cursor of the last record of the page")
 
 
+@strawberry.type(description="What the reader may do with a record", name="ViewerCan")
+class ViewerCan:
+    update: bool = strawberry.field(description="Whether they may update it, as far as it is now")
+    delete: bool = strawberry.field(description="Whether they may delete it")
+
+
+VIEWER_CAN = "viewerCan"
+"""The field of every entity that the API may update or delete."""
+
+
 def enums_of(names: Mapping[str, EntityNames], sources: Callable[[str], Source]) -> dict[tuple[str, str], Any]:
     """An enum for each column with choices, by entity and column."""
     found = {}
@@ -77,7 +87,10 @@ class Outputs:
         entity = names.entity
         source = self.sources(entity.plugin)
         row = self.rows[entity.name]
-        output(row, [self._field(names, key) for key in names.fields], entity.description, source)
+        fields = [self._field(names, key) for key in names.fields]
+        if {"update", "delete"} & set(entity.options.api):
+            fields.append(Field(VIEWER_CAN, ViewerCan, "What you may do with it"))
+        output(row, fields, entity.description, source)
         edge_fields = [
             Field("cursor", str, "The record's place in the order, to be handed in as after or before"),
             Field("node", row, "The record"),

@@ -10,6 +10,7 @@ import orjson
 from graphql.pyutils import Path
 
 from amity import tree
+from amity.access import AccessDenied
 from amity.database import EvaluationError
 from amity.entity import BatchField, Catalog, EntityType
 from amity.query import Answer, FieldError, QueryError
@@ -88,6 +89,8 @@ async def _read(
         for key, item in asked.items():
             found |= await _read(context, {key: item})
         return found
+    except AccessDenied:
+        raise  # it is the operation that is refused
     except Exception as error:
         return dict.fromkeys(asked, error)
     for key in asked:

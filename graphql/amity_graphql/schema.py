@@ -35,7 +35,8 @@ from .filters import Filters
 from .info import infos
 from .me import me
 from .names import EntityNames, names_of
-from .outputs import Money, Node, Outputs, PageInfo, enums_of
+from .optional import OPTIONAL
+from .outputs import VIEWER_CAN, Money, Node, Outputs, PageInfo, enums_of
 from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
 from .roots import RootField, reads
@@ -53,6 +54,7 @@ _OWN_TYPES = (
     "Money",
     "MoneyInput",
     "PageInfo",
+    "ViewerCan",
     "UserError",
     "OnError",
 )
@@ -159,6 +161,7 @@ class _Builder:
         self._resolve(schema, queries, mutations)
         owners = self._loosen(schema, added)
         self._mark(schema)
+        schema._schema.directives = (*schema._schema.directives, OPTIONAL)
         return Api(
             self.composition,
             self.settings,
@@ -203,6 +206,11 @@ class _Builder:
             )
         for suffix in ("", "Edge", "Connection", "Where", "Order", "ListFilter"):
             self.claim(f"{entity.name}{suffix}", entity.plugin, suffix or entity.model)
+        if VIEWER_CAN in names.fields:
+            self.problems.append(
+                f"plugin {entity.plugin!r}: {names.fields[VIEWER_CAN].name!r} of {entity.name} would be "
+                f"{VIEWER_CAN!r}, which says what the reader may do; give it another name"
+            )
         for group in (names.fields, names.filters, names.orders):
             seen: dict[str, str] = {}
             for key, item in group.items():

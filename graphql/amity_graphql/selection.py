@@ -17,6 +17,7 @@ from amity.entity import EntityType
 
 from .arguments import Slice
 from .errors import told
+from .outputs import VIEWER_CAN
 from .values import Leaf, Listed, Nullable, Object, Shape
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Selections:
         field_name = nodes[0].node.name.value
         if field_name == "__typename":
             return tree.Constant(key, type_.name)
+        if field_name == VIEWER_CAN:
+            return tree.Can(key, self._names(self.api.types["ViewerCan"], nodes))
         named = self.api.names[entity.name].fields[field_name]
         catalog = self.api.catalog
         match named.group:

@@ -110,10 +110,25 @@ class Conditions:
             self.readable(target)
 
     def value(self, entity: EntityType, alias: str, name: str) -> str:
-        """A column of a row, as the principal may see it: payloads of events lack what it may not read."""
+        """A column of a row, as the principal may see it.
+
+        Payloads of events lack what it may not read, and a reference to a row out of its reach is null.
+        """
         self.use(entity, name)
         column = f"{alias}.{identifier(name)}"
-        return self.masked(alias, column) if is_payload(entity, name) and not self.policing else column
+        if self.policing:
+            return column
+        if is_payload(entity, name):
+            return self.masked(alias, column)
+        target = self.catalog.get(entity.columns[name].references or "")
+        if target is None:
+            return column
+        self.readable(target)
+        if self.rights.rows(target, "read") is not None:
+            other = self.alias()
+            there = self._exists(target, other, [f'{other}."id" = {column}', *self.visible(target, other)])
+            return f"case when {there} then {column} end"
+        return column
 
     def masked(self, alias: str, payload: str) -> str:
         """The payload of an event without the fields that the principal may not read of its entity."""
@@ -300,7 +315,7 @@ class Conditions:
                     return self.bind(value, Kind.TEXT)
                 return self.bind(value, Kind.FLOAT if isinstance(value, float) else Kind.BIGINT)
             case Path(path):
-                return self._follow(path.split("."), entity, alias)
+                return self.follow_path(path.split("."), entity, alias)
             case Aggregate():
                 return self._aggregate(expression, entity, alias)
             case Arithmetic(operator, left, right):
@@ -309,7 +324,7 @@ class Conditions:
                 return f"coalesce({', '.join(self.expression(i, entity, alias) for i in items)})"
         raise TypeError(f"{expression!r} is no expression")
 
-    def _follow(self, path: Sequence[str], entity: EntityType, alias: str) -> str:
+    def follow_path(self, path: Sequence[str], entity: EntityType, alias: str) -> str:
         """A column over to-one relations; null where one of them leads nowhere."""
         name, *rest = path
         if not rest:
@@ -328,7 +343,7 @@ class Conditions:
         else:
             target, joined, other = self._related(entity, alias, name)
         predicates = [*joined, *self.visible(target, other)]
-        value = self._follow(rest, target, other)
+        value = self.follow_path(rest, target, other)
         return f"(select {value} from {identifier(target.table)} {other} where {' and '.join(predicates)})"
 
     def _aggregate(self, aggregate: Aggregate, entity: EntityType, alias: str) -> str:

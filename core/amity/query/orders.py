@@ -64,7 +64,7 @@ class Orders(Conditions):
         return column.kind, column.nullable or bool(key.path)
 
     def key_sql(self, entity: EntityType, alias: str, key: Key) -> str:
-        return self._follow([*key.order.path, key.order.field], entity, alias)
+        return self.follow_path([*key.order.path, key.order.field], entity, alias)
 
     def order_by(self, entity: EntityType, alias: str, keys: Sequence[Key], backward: bool) -> str:
         parts = []
