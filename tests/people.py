@@ -34,7 +34,7 @@ async def people(crm: Crm) -> None:
 async def key_of(crm: Crm, role: str, **given: Any) -> str:
     """A new API key that acts under a role; ``user`` is whom it acts as."""
     (made,) = await run(crm, "create_api_key", {"name": "test", "role": role, **given})
-    return str(made.key)
+    return str(made.text)
 
 
 async def run(crm: Crm, action: str, *inputs: Mapping[str, Any]) -> list[Any]:

@@ -36,6 +36,11 @@ def amity(folder: Path, *arguments: str, stdin: str | None = None, status: int =
     return done.stdout if status == 0 else done.output
 
 
+def key(folder: Path) -> str:
+    """A new API key of an administrator."""
+    return amity(folder, "access", "key", "create", "tests", "--role", "admin").strip().splitlines()[-1]
+
+
 def test_the_command_line_queries_explains_and_prints_the_schema(folder: Path) -> None:
     made = amity(folder, "query", "-", stdin='mutation { createTeam(input: {name: "Ost"}) { team { name } } }')
     assert json.loads(made) == {"data": {"createTeam": {"team": {"name": "Ost"}}}}
@@ -75,7 +80,8 @@ def test_the_server_starts_tells_where_it_is_and_ends_when_asked(folder: Path) -
         assert second == f"  graphql: {found[1]}/graphql\n"
         third = server.stdout.readline()
         assert third == (
-            "Nobody can sign in yet; make the first administrator with `amity access add-user EMAIL --role admin`\n"
+            "Nobody can sign in yet; make the first administrator with "
+            "`amity access add-user EMAIL --role admin`\n"
         )
         request = urllib.request.Request(
             f"{found[1]}/graphql",

@@ -16,7 +16,8 @@ import pytest_asyncio
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from amity import SYSTEM, Crm, Update, User, UserSession
+from amity import SYSTEM, Crm, Update, User
+from amity.model import UserSession
 from amity.server import app
 from amity.signin import COOKIE, MAX_BODY
 from amity.testing import make_crm

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amity import SYSTEM, Crm, RoleMember, User
+from amity import SYSTEM, Crm, User
 from amity.contracts import ChangeResult
+from amity.model import RoleMember
 
 from .people import address
 
