@@ -68,11 +68,13 @@ def test_source_folders_are_plain_containers() -> None:
 ROOMS = [
     ["__main__"],
     ["cli", "server", "testing"],
+    ["signin"],
     ["crm"],
     ["migration"],
     ["composition"],
     ["core_plugin"],
     ["plugin"],
+    ["principals"],
     ["jobs"],
     ["scores"],
     ["change"],

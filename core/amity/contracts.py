@@ -7,7 +7,7 @@ batches, and tells by plugin and name when one of them fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -199,6 +199,53 @@ class Permission:
 
     name: str
     description: str
+
+
+# --- rights ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RoleGrant:
+    """What a role is given by default on an entity of the plugin: by ``amity migrate``, once.
+
+    ``entity`` is a class, or a scorer for its table of scores. ``rows`` are ``"all"``, ``"own"``, ``"team"``, or a
+    filter, in which ``"$user"``, ``"$team"``, ``"$customer"`` and ``"$now"`` stand for what is known of who acts;
+    ``fields`` are names of fields, None for all. Administrators have all rights already, other roles none.
+    """
+
+    role: str
+    entity: type[Record] | Scorer | str
+    actions: Collection[str]
+    rows: str | Mapping[str, Any] = "all"
+    fields: Collection[str] | None = None
+
+
+@dataclass(frozen=True)
+class RolePermission:
+    """That a role is given a permission of the plugin by default."""
+
+    role: str
+    permission: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the plugin's own code (subscribers, validators, scorers, jobs) may do with an entity of another plugin.
+
+    ``where`` narrows the rows, ``fields`` the fields; None for all.
+    """
+
+    entity: type[Record]
+    actions: Collection[str]
+    fields: Collection[str] | None = None
+    where: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class NeedPermission:
+    """That the plugin's own code runs actions that ask for a permission of another plugin."""
+
+    permission: str
 
 
 # --- taking part in changes --------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from .events import EventLog
 from .events.sequence import head
 from .jobs import Jobs
 from .plugin import Plugin
+from .principals import Access
 from .query import Answer, Statement, read
 from .query.find import Find
 from .query.run import Formatter, compile_for, plain
@@ -70,6 +71,8 @@ class Crm:
         )
         self.events = EventLog(self)
         self.jobs = Jobs(self)
+        self.access = Access(self)
+        """Who somebody is: principals, and signing in."""
         self._lifespans = AsyncExitStack()
 
     @classmethod

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from .contracts import Action, FieldDeclaration, Job, Permission, Purchases, Scorer, Subscriber, Validator
+from .contracts import (
+    Action,
+    FieldDeclaration,
+    Job,
+    Need,
+    NeedPermission,
+    Permission,
+    Purchases,
+    RoleGrant,
+    RolePermission,
+    Scorer,
+    Subscriber,
+    Validator,
+)
 from .entity import Record
 
 if TYPE_CHECKING:
@@ -91,6 +104,14 @@ class Plugin(Generic[S]):
         """Rights that roles can be given."""
         return ()
 
+    def grants(self) -> Sequence[RoleGrant | RolePermission]:
+        """What roles are given by default of this plugin's entities and permissions; nothing unless said."""
+        return ()
+
+    def needs(self) -> Sequence[Need | NeedPermission]:
+        """What this plugin's own code may do besides everything on its own entities."""
+        return ()
+
     def scorers(self) -> Sequence[Scorer]:
         """Scores of records: a typed field with history each."""
         return ()
@@ -129,6 +150,8 @@ HOOKS: tuple[str, ...] = (
     "validators",
     "subscribers",
     "permissions",
+    "grants",
+    "needs",
     "scorers",
     "purchases",
     "jobs",
@@ -138,5 +161,5 @@ HOOKS: tuple[str, ...] = (
 )
 LAYER_HOOKS = {"graphql": "graphql"}
 """Hooks of known layers, by the plugin that brings them; skipped while that plugin is not enabled."""
-CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run")
+CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run", "access")
 """Commands of the core, whose names no plugin can take."""

@@ -44,6 +44,23 @@ class ServerSettings(BaseModel, extra="forbid"):
     """Host names, without port, that requests are answered under besides those of this machine's loopback."""
 
 
+class SignInSettings(BaseModel, extra="forbid"):
+    """``[sign_in]``: how people sign in."""
+
+    session_days: float = Field(default=14, gt=0)
+    """A sign-in ends when it was not used for so long."""
+    attempts: int = Field(default=10, ge=1)
+    """Failures after which an account has to wait."""
+    attempt_minutes: float = Field(default=15, gt=0)
+    """How long it has to wait, and how long failures count."""
+    argon2_memory: int = Field(default=65_536, ge=8)
+    """Memory in KiB that hashing a password takes."""
+    argon2_passes: int = Field(default=3, ge=1)
+    """How often hashing a password goes over that memory."""
+    argon2_lanes: int = Field(default=4, ge=1)
+    """Into how many lanes that memory is divided."""
+
+
 class SchemaSettings(BaseModel, extra="forbid"):
     """``[schema]``: ``rename`` maps ``"plugin.Entity"``, ``"plugin.Entity.field"`` or ``"plugin.action"``."""
 
@@ -91,6 +108,7 @@ class Settings(_Environment):
     """Connections to PostgreSQL that one process keeps at most."""
     server: ServerSettings = Field(default_factory=ServerSettings)
     schema_: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
+    sign_in: SignInSettings = Field(default_factory=SignInSettings)
     sections: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @field_validator("plugins", mode="before")
@@ -102,7 +120,11 @@ class Settings(_Environment):
         return value
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"server": ServerSettings, "schema": SchemaSettings}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "server": ServerSettings,
+    "schema": SchemaSettings,
+    "sign_in": SignInSettings,
+}
 _CORE_KEYS = {
     "database_url",
     "plugins",
@@ -112,6 +134,7 @@ _CORE_KEYS = {
     "pool_size",
     "server",
     "schema",
+    "sign_in",
 }
 
 

@@ -27,9 +27,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who acts; ``name`` says which one: the text id of a user or customer, the name of a plugin."""
+    """Who acts; ``name`` says which one: the text id of a user, customer or key, the name of a plugin."""
 
-    kind: Literal["system", "plugin", "user", "customer", "anonymous"]
+    kind: Literal["system", "plugin", "user", "customer", "key", "anonymous"]
     name: str = ""
     on_behalf_of: str | None = None
     """For plugins: the actor whose change they react to."""

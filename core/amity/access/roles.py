@@ -169,6 +169,10 @@ class RoleRights:
     def may(self, permission: str) -> bool:
         return self._rules.may(permission)
 
+    def owns(self, entity: EntityType) -> bool:
+        """Whether it is the code of the entity's own plugin that acts."""
+        return self._rules.owns(entity)
+
     def _fill(self, condition: Condition | None) -> Condition | None:
         return None if condition is None else filled(condition, self.principal.facts, self._now)
 
@@ -177,7 +181,6 @@ class RoleRights:
 
 NOBODY = AnyOf(())
 """Granted, but to no row. (``Never`` is what nobody granted.)"""
-_ALWAYS_READABLE = frozenset(("id", "created_at", "updated_at", "version", "deleted_at"))
 _USER, _TEAM = Placeholder("user"), Placeholder("team")
 
 
@@ -196,14 +199,14 @@ class _Rules:
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
-        return self._owns(entity) or any(role.grant(entity, verb) for role in self.roles)
+        return self.owns(entity) or any(role.grant(entity, verb) for role in self.roles)
 
     def may(self, permission: str) -> bool:
         if self._plugin is not None and permission.startswith(f"{self._plugin}."):
             return True
         return any(role.may(permission) for role in self.roles)
 
-    def _owns(self, entity: EntityType) -> bool:
+    def owns(self, entity: EntityType) -> bool:
         return self._plugin is not None and entity.plugin == self._plugin
 
     def _grants(self, entity: EntityType, verb: Verb) -> list[TypeGrant]:
@@ -228,7 +231,7 @@ class _Rules:
             return Never()
         if verb == "read":
             return self._readable(entity, ())
-        if self._owns(entity) or verb == "create":
+        if self.owns(entity) or verb == "create":
             return None
         rules = [grant.rows for grant in self._grants(entity, verb)]
         # nobody changes what they can't see
@@ -238,14 +241,14 @@ class _Rules:
     def _after(self, entity: EntityType, verb: Verb) -> Condition | None:
         if not self.granted(entity, verb):
             return Never()
-        if self._owns(entity):
+        if self.owns(entity):
             return None
         rules = [grant.check or grant.rows for grant in self._grants(entity, verb)]
         return _all([self._any(entity, rules, ()), *self._inherited(entity, ())])
 
     def _readable(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
         """What rows must meet to be read. ``below`` are the entities that are being worked out already."""
-        if self._owns(entity):
+        if self.owns(entity):
             return None
         rules = [grant.rows for grant in self._grants(entity, "read")]
         return _all([self._any(entity, rules, below), *self._inherited(entity, below)])
@@ -335,7 +338,7 @@ class _Rules:
         if not self.granted(entity, verb):
             return frozenset()
         usable: frozenset[str] | None = None
-        if not self._owns(entity):
+        if not self.owns(entity):
             for grant in self._grants(entity, verb):
                 if grant.fields is not None:
                     usable = grant.fields if usable is None else usable & grant.fields
@@ -346,10 +349,10 @@ class _Rules:
                 if not self._unguarded(entity, name, permission)
             }
             if guarded:
-                usable = frozenset(entity.field_names() if usable is None else usable) - guarded
+                usable = (entity.right_fields if usable is None else usable) - guarded
         if usable is None:
             return None
-        return usable | (_ALWAYS_READABLE & entity.columns.keys() if verb == "read" else frozenset(("id",)))
+        return usable | entity.open_fields if verb == "read" else usable
 
     def _unguarded(self, entity: EntityType, name: str, permission: str) -> bool:
         if not self.may(permission):
@@ -360,7 +363,7 @@ class _Rules:
 
     def presets(self, entity: EntityType, verb: Verb) -> tuple[tuple[str, Any], ...] | None:
         """None where the roles disagree."""
-        if self._owns(entity):
+        if self.owns(entity):
             return ()
         different = {
             tuple(sorted(grant.presets, key=lambda item: item[0])): None for grant in self._grants(entity, verb)

@@ -90,6 +90,6 @@ def check_sections(work: Work) -> None:
                 f'add "{section}" to plugins, or remove the section'
             )
         else:
-            core = {"server", "schema", *known}
+            core = {"server", "schema", "sign_in", *known}
             message = unknown_key(section, core).replace("unknown key", "unknown section")
             work.problems.append(f"settings: {message}")

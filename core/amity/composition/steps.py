@@ -15,6 +15,7 @@ from .discovery import check_sections, collect
 from .entities import catalog
 from .hooks import register
 from .order import check_requirements, sort
+from .rights import check_owners, grants, needs
 from .scoring import jobs, purchases, scorers
 from .values import Composition, CompositionError
 from .work import Work
@@ -35,7 +36,7 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     work.done()
     manager = register(work)
     work.done()
-    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, manager.hook)
+    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, (), {}, manager.hook)
     scoring = scorers(work, bare)
     entities = catalog(work, bare, scoring)
     work.done()
@@ -47,12 +48,15 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
         validators=validators(work, bare, entities),
         subscribers=subscribers(work, bare),
         permissions=MappingProxyType(rights),
+        grants=grants(work, bare, entities, rights),
+        plugin_roles=MappingProxyType(needs(work, bare, entities, rights)),
         commands=commands(work, bare),
         scorers=MappingProxyType(scoring),
         purchases=purchases(work, bare, entities),
         jobs=MappingProxyType(jobs(work, bare, scoring)),
     )
     check_renames_used(work, bare, entities)
+    check_owners(work, entities, rights)
     work.done()
     layers(work, composed)
     work.done()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..access import Role
 from ..contracts import Owned
 from ..entity import Catalog
 from ..plugin import Plugin
@@ -43,6 +44,10 @@ class Composition:
     validators: tuple[Owned[Any], ...]
     subscribers: tuple[Owned[Any], ...]
     permissions: Mapping[str, Owned[Any]]
+    grants: tuple[Owned[Any], ...]
+    """What roles are given by default."""
+    plugin_roles: Mapping[str, Role]
+    """What each plugin's own code may do besides everything on its own entities."""
     commands: tuple[Owned[Any], ...]
     scorers: Mapping[str, Owned[Any]]
     purchases: tuple[Owned[Any], ...]

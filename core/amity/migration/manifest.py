@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..database import Database, Transaction
+from ..principals.defaults import Default, defaults_of, give
 
 if TYPE_CHECKING:
     from ..composition import Composition, PluginInfo
@@ -61,12 +62,27 @@ class Manifest:
     version: str
     enabled: bool = True
     tables: tuple[TableManifest, ...] = field(default_factory=tuple)
+    given: tuple[str, ...] = ()
+    """What was given to roles by default, so that it isn't given again to whom it was taken from."""
 
 
 def manifest_of(composition: Composition, info: PluginInfo) -> Manifest:
     """The manifest of an enabled plugin."""
     entities = [entity for entity in composition.catalog.values() if entity.plugin == info.name]
-    return Manifest(info.name, info.version, True, tuple(_table(entity, composition) for entity in entities))
+    defaults = defaults_of(composition.catalog, composition.grants, info.name)
+    return Manifest(
+        info.name,
+        info.version,
+        True,
+        tuple(_table(entity, composition) for entity in entities),
+        tuple(sorted(default.key for default in defaults)),
+    )
+
+
+def _following(manifest: Manifest, before: Manifest | None) -> Manifest:
+    """The manifest, with what was given before."""
+    given = set(manifest.given) | set(before.given if before else ())
+    return replace(manifest, given=tuple(sorted(given)))
 
 
 def _table(entity: EntityType, composition: Composition) -> TableManifest:
@@ -90,17 +106,28 @@ def _table(entity: EntityType, composition: Composition) -> TableManifest:
 
 
 async def write_manifest(transaction: Transaction, composition: Composition) -> bool:
-    """Brings ``core_plugin`` up to date; plugins that are no longer enabled are marked so, not forgotten.
+    """Brings ``core_plugin`` up to date, and gives to roles what the plugins give by default and did not give yet.
 
-    Whether anything was written. Needs the core's migrations.
+    Plugins that are no longer enabled are marked so, not forgotten. Whether anything was written. Needs the
+    core's migrations.
     """
+    if transaction.dialect == "postgresql":
+        # of two processes, the later one sees what the first has given
+        await transaction.execute(f"LOCK TABLE {TABLE} IN SHARE ROW EXCLUSIVE MODE")
     known = {manifest.plugin: manifest for manifest in _parsed(await transaction.fetch(_SELECT))}
     changed = False
+    new: list[Default] = []
     for info in composition.plugins:
-        manifest = manifest_of(composition, info)
-        if known.pop(info.name, None) != manifest:
+        before = known.pop(info.name, None)
+        manifest = _following(manifest_of(composition, info), before)
+        if before != manifest:
             await _upsert(transaction, manifest)
             changed = True
+            given = before.given if before else ()
+            defaults = defaults_of(composition.catalog, composition.grants, info.name)
+            new += [default for default in defaults if default.key not in given]
+    if new:
+        await give(transaction, composition.catalog, new)
     for manifest in known.values():
         if manifest.enabled:
             await _disable(transaction, manifest.plugin)
@@ -116,7 +143,8 @@ async def manifests(database: Database) -> list[Manifest]:
 async def refresh_manifest(database: Database, composition: Composition) -> bool:
     """:func:`write_manifest`, if an open database's is not up to date; else only one read."""
     enabled = {manifest.plugin: manifest for manifest in await manifests(database) if manifest.enabled}
-    if enabled == {info.name: manifest_of(composition, info) for info in composition.plugins}:
+    declared = [manifest_of(composition, info) for info in composition.plugins]
+    if enabled == {item.plugin: _following(item, enabled.get(item.plugin)) for item in declared}:
         return False
     return await database.transact(lambda transaction: write_manifest(transaction, composition))
 
@@ -126,8 +154,15 @@ _SELECT = f"SELECT name, version, enabled, manifest FROM {TABLE} ORDER BY name"
 
 def _parsed(rows: Any) -> list[Manifest]:
     return [
-        Manifest(name, version, bool(enabled), tuple(map(_parse_table, json.loads(text)["tables"])))
+        Manifest(
+            name,
+            version,
+            bool(enabled),
+            tuple(map(_parse_table, kept["tables"])),
+            tuple(kept.get("given", ())),
+        )
         for name, version, enabled, text in rows
+        for kept in (json.loads(text),)
     ]
 
 
@@ -146,7 +181,8 @@ def _parse_table(value: Mapping[str, Any]) -> TableManifest:
 
 
 async def _upsert(transaction: Transaction, manifest: Manifest) -> None:
-    text = json.dumps({"tables": [asdict(table) for table in manifest.tables]}, ensure_ascii=False)
+    kept = {"tables": [asdict(table) for table in manifest.tables], "given": manifest.given}
+    text = json.dumps(kept, ensure_ascii=False)
     update = (
         "ON CONFLICT (name) DO UPDATE SET version = excluded.version, manifest = excluded.manifest,"
         " enabled = excluded.enabled, updated_at = excluded.updated_at"
