@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -32,7 +33,17 @@ _ROLE = Field(description="The role, by name or id")
 _USER = Field(description="The user, by e-mail address or id")
 _ENTITY = Field(description="The entity, like Customer; * for every one")
 _PERMISSION = Field(description="The permission, like core.move_deal; * for every one")
-ActionName = Literal["read", "create", "update", "delete"]
+
+
+class GrantedAction(StrEnum):
+    """What a role may do with records of an entity."""
+
+    READ = "read"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
 Rule = Literal["all", "own", "team", "none"] | dict[str, Any]
 
 
@@ -40,12 +51,12 @@ class _Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class GrantInput(_Input):
+class RightInput(_Input):
     """What a role may do with the records of an entity. It replaces what the role may do with them by now."""
 
     role: str = _ROLE
     entity: str = _ENTITY
-    action: ActionName = Field(description="What it may do")
+    action: GrantedAction = Field(description="What it may do")
     rows: Rule = Field(default="all", description="To which records: all, own, team, none, or a filter")
     fields: list[str] | None = Field(default=None, description="With which fields; all by default")
     check: Rule | None = Field(
@@ -56,12 +67,12 @@ class GrantInput(_Input):
     )
 
 
-class RevokeInput(_Input):
+class RightRef(_Input):
     """What a role may no longer do."""
 
     role: str = _ROLE
     entity: str = _ENTITY
-    action: ActionName = Field(description="What it may do no more")
+    action: GrantedAction = Field(description="What it may do no more")
 
 
 class PermissionInput(_Input):
@@ -142,7 +153,7 @@ class Removed(BaseModel):
 # --- what roles grant -----------------------------------------------------------------------------------------
 
 
-async def grant(context: Context, inputs: Sequence[GrantInput]) -> Sequence[UUID | UserError]:
+async def grant(context: Context, inputs: Sequence[RightInput]) -> Sequence[UUID | UserError]:
     """Lets roles do something; the role. Raises AccessDenied where the caller may not do it."""
     catalog = context.crm.catalog
     results: list[UUID | UserError] = []
@@ -157,14 +168,14 @@ async def grant(context: Context, inputs: Sequence[GrantInput]) -> Sequence[UUID
         except QueryError as error:
             results.append(UserError(index, tuple(error.path), "invalid", str(error)))
             continue
-        _may_grant(context, entity, item.action, given)
-        held = role.grants.get((EVERY if entity is None else entity.code, item.action))
+        _may_grant(context, entity, item.action.value, given)
+        held = role.grants.get((EVERY if entity is None else entity.code, item.action.value))
         if held is not None:
-            _may_grant(context, entity, item.action, held)
+            _may_grant(context, entity, item.action.value, held)
         row = {
             "role_id": role.id,
             "entity": EVERY if entity is None else entity.code,
-            "action": item.action,
+            "action": item.action.value,
             "rows": item.rows,
             "field_names": None if given.fields is None else sorted(given.fields),
             "check_rows": item.check,
@@ -174,7 +185,7 @@ async def grant(context: Context, inputs: Sequence[GrantInput]) -> Sequence[UUID
     return results
 
 
-async def revoke(context: Context, inputs: Sequence[RevokeInput]) -> Sequence[UUID | UserError]:
+async def revoke(context: Context, inputs: Sequence[RightRef]) -> Sequence[UUID | UserError]:
     """Takes from roles what they may do; the role. Nobody takes away what they could not grant."""
     results: list[UUID | UserError] = []
     for index, item in enumerate(inputs):
@@ -186,10 +197,10 @@ async def revoke(context: Context, inputs: Sequence[RevokeInput]) -> Sequence[UU
             results.append(error.at(index))
             continue
         code = item.entity if "." in item.entity else EVERY if entity is None else entity.code
-        held = role.grants.get((code, item.action))
+        held = role.grants.get((code, item.action.value))
         if held is not None:
-            _may_grant(context, context.crm.catalog.by_code(code), item.action, held)
-        key = {"entity": code, "action": item.action}
+            _may_grant(context, context.crm.catalog.by_code(code), item.action.value, held)
+        key = {"entity": code, "action": item.action.value}
         results.append(await _removed(context, index, role, Grant, key))
     return results
 
@@ -566,10 +577,8 @@ async def _touched(context: Context, role: Role) -> None:
 
 
 ACCESS_ACTIONS: tuple[Action[Any], ...] = (
-    Action("grant", GrantInput, grant, MANAGE_ACCESS.name, RoleEntity, description="Lets a role do something"),
-    Action(
-        "revoke", RevokeInput, revoke, MANAGE_ACCESS.name, RoleEntity, description="Lets a role no longer do it"
-    ),
+    Action("grant", RightInput, grant, MANAGE_ACCESS.name, RoleEntity, description="Lets a role do something"),
+    Action("revoke", RightRef, revoke, MANAGE_ACCESS.name, RoleEntity, description="Lets a role no longer do it"),
     Action(
         "grant_permission",
         PermissionInput,
