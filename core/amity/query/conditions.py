@@ -139,9 +139,8 @@ class Conditions:
                 complete = False
                 continue
             fields = self.readable(entity)
-            names = (
-                () if fields is None else (n for n in entity.columns if entity.field_of.get(n, n) not in fields)
-            )
+            closed = () if fields is None else entity.right_fields - fields
+            names = (name for name in entity.columns if entity.field_of.get(name, name) in closed)
             hidden.setdefault(tuple(names), []).append(entity.code)
         if complete and set(hidden) <= {()}:
             return payload
