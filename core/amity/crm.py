@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from . import change, migration
 from . import settings as configuration
-from .access import Policy, Principal, Rights, SystemPolicy
+from .access import Policy, Principal, Rights, RolePolicy
 from .change import Resolution, Unit, Update
 from .composition import Composition, compose
 from .contracts import ChangeResult, Progress, silent
@@ -63,7 +63,7 @@ class Crm:
             settings = configuration.from_mapping(settings or {})
         self.settings = settings
         self.composition = composition or compose(settings, plugins)
-        self.policy: Policy = policy or SystemPolicy()
+        self.policy: Policy = policy or RolePolicy(self.composition.catalog, self.composition.plugin_roles)
         self.database: Database = connect(
             settings.database_url,
             pool_size=settings.pool_size,

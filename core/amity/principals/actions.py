@@ -119,7 +119,7 @@ class NewKey(BaseModel):
     """An API key that was made. It is shown this once, and kept nowhere."""
 
     id: str = Field(description="Id of the key")
-    key: str = Field(repr=False, description="What programs sign in with: amity_…")
+    text: str = Field(repr=False, description="What programs sign in with: amity_…")
 
 
 class KeyRef(_Input):
@@ -350,7 +350,7 @@ async def create_api_key(context: Context, inputs: Sequence[KeyInput]) -> Sequen
             continue
         assert core.unit is not None
         await keep(core.unit, ApiKey, token.id, {"secret_hash": token.hash})
-        results.append(NewKey(id=encode_id(ApiKey.options.prefix, token.id), key=token.text))
+        results.append(NewKey(id=encode_id(ApiKey.options.prefix, token.id), text=token.text))
     return results
 
 

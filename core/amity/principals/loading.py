@@ -144,7 +144,7 @@ class Access:
             f'SELECT u."id", u."password_hash" FROM {self._table(User)} u '
             f'WHERE u."email" = {self._mark(1)} AND u."active" AND {_LIVE}'
         )
-        found = await self._read(sql, (email,))
+        found = await self._read(sql, (email,)) if _storable(email) else []
         id, kept = (UUID(str(found[0][0])), found[0][1]) if found else (None, None)
         verified = await self.passwords.verify(password, kept)
         if verified is None or id is None:
@@ -373,6 +373,11 @@ async def keep(unit: Unit, model: type[Record], id: UUID, values: Mapping[str, A
     """Writes columns that no input, event or answer knows: secrets, and what is noted without a change."""
     entity = unit.crm.catalog.of(model)
     await storage.update(unit.transaction, entity, [{"id": id, **values}], list(values))
+
+
+def _storable(text: str) -> bool:
+    """Whether a text can be in the database at all."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @dataclass

@@ -58,7 +58,7 @@ class Passwords:
     def _compare(self, password: str, kept: str) -> Verified | None:
         try:
             right, renewed = self._hash.verify_and_update(password, kept)
-        except PwdlibError:
+        except (PwdlibError, UnicodeEncodeError):  # half of a surrogate pair is no character of a password
             return None
         return Verified(renewed) if right else None
 
@@ -67,6 +67,8 @@ def problem(password: str) -> str | None:
     """Why a password can't be taken, if so."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         return f"has {len(password)} characters; expected {MIN_LENGTH} to {MAX_LENGTH}"
+    if not password.isprintable():
+        return "has characters that can't be typed"
     return None
 
 
