@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from ..access import SYSTEM, Principal
-from ..entity import Record
-from ..model import ApiKey, Customer, User
+from ..entity import Record, encode_id
+from ..model import ApiKey, Customer, Team, User
 
 if TYPE_CHECKING:
     from ..crm import Crm
@@ -24,7 +23,7 @@ class Who:
     name: str | None = None
     email: str | None = None
     roles: tuple[str, ...] = ()
-    team: UUID | None = None
+    team: str | None = None
 
 
 async def who(crm: Crm, principal: Principal) -> Who:
@@ -35,7 +34,7 @@ async def who(crm: Crm, principal: Principal) -> Who:
         return Who(principal.kind, name=principal.name or None, roles=roles)
     entity, fields = shown
     row = await crm.acting_as(SYSTEM).find(entity).select(*fields).get(principal.name) or {}
-    team = principal.facts.team
+    team = None if principal.facts.team is None else encode_id(Team.options.prefix, principal.facts.team)
     return Who(principal.kind, principal.name, row.get("name"), row.get("email"), roles, team)
 
 
