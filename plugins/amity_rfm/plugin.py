@@ -7,7 +7,7 @@ from datetime import date
 
 from pydantic import BaseModel, Field
 
-from amity import Context, Customer, Plugin, ScoreQuery, Scorer, __version__
+from amity import Context, Customer, Need, Plugin, RoleGrant, ScoreQuery, Scorer, __version__
 
 from .segments import Segment, segment_sql
 
@@ -47,16 +47,26 @@ class Rfm(Plugin[RfmSettings]):
     core = ">=0.1,<1"
 
     def scorers(self) -> Sequence[Scorer]:
+        return (self._scorer(),)
+
+    def needs(self) -> Sequence[Need]:
+        return (Need(Customer, {"read"}, fields=()),)
+
+    def grants(self) -> Sequence[RoleGrant]:
         return (
-            Scorer(
-                "rfm",
-                version="1",
-                target=Customer,
-                output=RfmOutput,
-                select=self._select,
-                schedule=self.settings.schedule,
-                description="Recency, frequency and monetary value of a customer's purchases.",
-            ),
+            RoleGrant("agent", self._scorer(), {"read"}, "team"),
+            RoleGrant("read-only", self._scorer(), {"read"}),
+        )
+
+    def _scorer(self) -> Scorer:
+        return Scorer(
+            "rfm",
+            version="1",
+            target=Customer,
+            output=RfmOutput,
+            select=self._select,
+            schedule=self.settings.schedule,
+            description="Recency, frequency and monetary value of a customer's purchases.",
         )
 
     def _select(self, context: Context, query: ScoreQuery) -> str:

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from ..access import Principal
 from ..contracts import Purchases
 from ..database import Dialect
 from ..entity import EntityType, Kind, Record
@@ -79,9 +80,18 @@ class ScoreQuery:
     def purchases(self) -> str:
         """All purchases: ``customer_id``, ``made_on`` (a date), ``amount`` (minor units), ``currency``.
 
-        They are the core's won deals, and what plugins declare by the hook ``purchases``.
+        They are the core's won deals, and what plugins declare by the hook ``purchases``, as far as those plugins
+        may read it.
         """
-        declared = [self._purchases(owned.value) for owned in self._crm.composition.purchases]
+        conditions, declared = self._conditions, []
+        own = conditions.rights
+        try:
+            for owned in self._crm.composition.purchases:
+                # handed out by the plugin that declares them, so that scorers need not know all that there are
+                conditions.rights = self._crm.policy.rights(Principal("plugin", owned.plugin))
+                declared.append(self._purchases(owned.value))
+        finally:
+            conditions.rights = own
         return f"({' union all '.join(declared)})"
 
     def days(self, later: str, earlier: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tortoise import fields
 
-from amity import EDITABLE, Count, Customer, Entity, EntityOptions, Plugin, expression
+from amity import EDITABLE, Count, Customer, Entity, EntityOptions, Plugin, RoleGrant, expression
 from amity.contracts import FieldDeclaration
 
 
@@ -28,6 +28,12 @@ class Hello(Plugin):
 
     def entities(self) -> Sequence[type[Entity]]:
         return [Greeting]
+
+    def grants(self) -> Sequence[RoleGrant]:
+        return [
+            RoleGrant("agent", Greeting, {"read", "create", "update"}, "team"),
+            RoleGrant("read-only", Greeting, {"read"}),
+        ]
 
     def fields(self) -> Sequence[FieldDeclaration]:
         return [expression(Customer, "greetings_received", Count("greetings"), description="How often")]
