@@ -1,0 +1,437 @@
+"""Every entity, by every path, for whom half of the company is out of reach.
+
+The matrix is generated from the composition (``access_world.py``): for each entity there are rows that the principal
+may see and rows that it may not, and everything that the API can do with it is tried on both. A new entity is covered
+as soon as a plugin declares it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from amity import (
+    SYSTEM,
+    AccessDenied,
+    Count,
+    Crm,
+    Customer,
+    Field,
+    Max,
+    Plugin,
+    Principal,
+    Sum,
+    Update,
+    expression,
+)
+from amity.access.roles import RolePolicy
+from amity.contracts import FieldDeclaration
+from amity.entity import EntityType, new_id
+from amity_csv import export_rows
+from amity_graphql.api import execute
+from amity_graphql.names import EntityNames, names_of
+
+from .access_world import CANARY, Maker, World, half, id_of, make_world
+from .conftest import MakeCrm
+
+LIMITS = {"max_fields": 2000, "max_depth": 20}
+PLUGINS = ["graphql", "csv", "rfm"]
+
+
+class Figures(Plugin):
+    """Fields that look through relations."""
+
+    name = "figures"
+
+    def fields(self) -> Sequence[FieldDeclaration]:
+        return [
+            expression(Customer, "member_count", Count("members")),
+            expression(Customer, "parent_name", Field("organization.name")),
+            expression(Customer, "deal_value", Sum("deals.value_minor")),
+            expression(Customer, "last_subject", Max("interactions.occurred_at")),
+        ]
+
+
+class Stand:
+    """A CRM with a world in it, and somebody who may do everything with one half of that."""
+
+    def __init__(self, crm: Crm, world: World) -> None:
+        self.crm, self.world = crm, world
+        self.catalog = crm.catalog
+        self.names = names_of(crm.composition)
+        self.who = half(self.catalog, world)
+        self.forbidden = list(world.texts(self.catalog))
+
+    def entities(self) -> Iterator[tuple[EntityNames, UUID, UUID]]:
+        """Readable entities, each with a row in reach and one out of reach."""
+        for names in self.names.values():
+            name = names.entity.name
+            yield names, self.world.mine[name][0], self.world.theirs[name][0]
+
+    async def ask(self, document: str, who: Principal | None = None, **variables: Any) -> dict[str, Any]:
+        session = self.crm.acting_as(who or self.who)
+        result = await execute(self.crm, session, document, variables)
+        found: dict[str, Any] = orjson.loads(result.encode())
+        return found
+
+    def leaks(self, answer: Any) -> list[str]:
+        """What an answer says of the other half."""
+        text = orjson.dumps(answer).decode().lower()
+        return [secret for secret in self.forbidden if secret.lower() in text]
+
+    async def rows(self) -> dict[str, list[Any]]:
+        """Everything in the tables of the entities, but for when somebody was seen last."""
+        found = {}
+        for entity in self.catalog.values():
+            columns = ", ".join(f'"{name}"' for name in entity.columns if not name.startswith("last_"))
+            rows = await self.crm.database.read(f'SELECT {columns} FROM "{entity.table}" ORDER BY id')
+            found[entity.name] = [tuple(map(str, row)) for row in rows]
+        return found
+
+
+@pytest.fixture
+def make_stand(make_crm: MakeCrm) -> Any:
+    @asynccontextmanager
+    async def make() -> AsyncIterator[Stand]:
+        async with make_crm([Figures], {"plugins": PLUGINS, "graphql": LIMITS}) as crm:
+            crm.policy = RolePolicy(crm.catalog, {})
+            yield Stand(crm, await make_world(crm))
+
+    return make
+
+
+def columns(names: EntityNames) -> str:
+    """A selection of everything that a row has by itself."""
+    plain = [key for key, item in names.fields.items() if item.group in ("column", "expression")]
+    money = [f"{key} {{ amount currency }}" for key, item in names.fields.items() if item.group == "money"]
+    return " ".join([*plain, *money])
+
+
+async def test_by_its_id_a_foreign_record_is_answered_like_one_that_never_was(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        for names, mine, theirs in stand.entities():
+            document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ {columns(names)} }} }}"
+            name = names.entity.name
+            found = await stand.ask(document, id=id_of(stand.catalog, name, mine))
+            assert found["data"][names.singular]["id"] == id_of(stand.catalog, name, mine), found
+            answers = [await stand.ask(document, id=id_of(stand.catalog, name, id)) for id in (theirs, new_id())]
+            assert answers[0] == answers[1] == {"data": {names.singular: None}}, name
+            everything = await stand.ask(document, SYSTEM, id=id_of(stand.catalog, name, theirs))
+            assert stand.leaks(everything), f"{name}: the canary is not in its own row"
+
+
+async def test_as_a_node(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        document = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { id } node(id: $id) { id __typename } }"
+        for names, mine, theirs in stand.entities():
+            own, other, missing = (id_of(stand.catalog, names.entity.name, id) for id in (mine, theirs, new_id()))
+            found = await stand.ask(document, ids=[own, other, missing], id=other)
+            assert found == {"data": {"nodes": [{"id": own}, None, None], "node": None}}, names.entity.name
+
+
+async def test_in_lists_and_counts(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        for names, _, _ in stand.entities():
+            document = f"""{{ {names.plural}(first: 200) {{
+                totalCount nodes {{ {columns(names)} }} edges {{ cursor }} pageInfo {{ hasNextPage endCursor }}
+            }} }}"""
+            found = await stand.ask(document)
+            assert "errors" not in found, found
+            assert not stand.leaks(found), names.entity.name
+            page = found["data"][names.plural]
+            assert int(page["totalCount"]) == len(page["nodes"]) <= len(stand.world.mine[names.entity.name])
+            assert page["nodes"], f"{names.entity.name}: nothing in reach, so nothing was tried"
+
+
+async def test_over_every_edge(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        tried = 0
+        for names, _, _ in stand.entities():
+            for key, item in names.fields.items():
+                inner = edge(stand, names, key, item.group, item.name)
+                if not inner:
+                    continue
+                found = await stand.ask(f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}")
+                assert "errors" not in found, found
+                assert not stand.leaks(found), f"{names.entity.name}.{key}: {stand.leaks(found)}"
+                everything = await stand.ask(
+                    f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}", SYSTEM
+                )
+                tried += bool(stand.leaks(everything))
+        assert tried > 50, "hardly an edge led to the other half"
+
+
+def edge(stand: Stand, names: EntityNames, key: str, group: str, name: str) -> str:
+    """A selection that follows a relation, if it is one."""
+    entity = names.entity
+    match group:
+        case "to_one":
+            return f"{key} {{ {columns(stand.names[entity.to_one[name].target])} }}"
+        case "single":
+            return f"{key} {{ {columns(stand.names[entity.to_many[name].target])} }}"
+        case "to_many":
+            inner = columns(stand.names[entity.to_many[name].target])
+            return f"{key}(first: 50) {{ totalCount nodes {{ {inner} }} }}"
+        case "generic":
+            known = [target for target in entity.generic[name].targets if target in stand.names]
+            kinds = " ".join(f"... on {target} {{ id }}" for target in known)
+            return f"{key} {{ __typename {kinds} }}"
+    return ""
+
+
+async def test_in_filters_and_orders(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        session = stand.crm.acting_as(stand.who)
+        tried = 0
+        for entity in stand.catalog.values():
+            foreign: dict[str, Any] = {"id": {"in": stand.world.theirs[entity.name]}}
+            assert await session.find(entity.name).where(foreign).count() == 0
+            for name, link in entity.to_one.items():
+                hidden = {"id": {"in": stand.world.theirs[link.target]}}
+                assert await session.find(entity.name).where({name: hidden}).count() == 0, (entity.name, name)
+                column = {"in": stand.world.theirs[link.target]}
+                assert await session.find(entity.name).where({link.column.name: column}).count() == 0
+                ordered = await session.find(entity.name).order_by(f"{name}.id").all()
+                assert not stand.leaks(ordered)
+                tried += 1
+            for name, many in entity.to_many.items():
+                hidden = {"id": {"in": stand.world.theirs[many.target]}}
+                if many.single:
+                    assert await session.find(entity.name).where({name: hidden}).count() == 0
+                    continue
+                for quantifier, expected in (("some", 0), ("none", await session.find(entity.name).count())):
+                    found = await session.find(entity.name).where({name: {quantifier: hidden}}).count()
+                    assert found == expected, (entity.name, name, quantifier)
+                tried += 1
+            texts = [c.name for c in entity.visible_columns if c.kind.value == "text" and not c.choices]
+            for name in texts:
+                assert await session.find(entity.name).where({name: {"contains": CANARY}}).count() == 0
+        assert tried > 60
+
+
+async def test_computed_from(make_stand: Any) -> None:
+    """Expressions count and sum what is in reach; behind a hidden parent they find nothing."""
+    async with make_stand() as stand:
+        fields = [name for name, item in stand.catalog["Customer"].expressions.items() if item.plugin == "figures"]
+        mine = await stand.crm.acting_as(stand.who).find(Customer).select("id", *fields).all()
+        assert not stand.leaks(mine)
+        customers = tuple(stand.world.mine["Customer"])
+        theirs = stand.crm.acting_as(SYSTEM).find(Customer).where({"id": {"in": customers}})
+        everything = await theirs.select("id", *fields).all()
+        assert mine != everything, "the other half never made a difference"
+        assert stand.leaks(everything)
+
+
+async def test_foreign_records_are_changed_like_ones_that_never_were(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        session = stand.crm.acting_as(stand.who)
+        before = await stand.rows()
+        tried = 0
+        for entity in stand.catalog.values():
+            if not entity.is_entity:
+                continue
+            theirs = stand.world.theirs[entity.name][0]
+            for change in (
+                lambda id, e=entity: session.update(e.name, [Update(id, {})]),
+                lambda id, e=entity: session.delete(e.name, [id]),
+                lambda id, e=entity: session.restore(e.name, [id]),
+            ):
+                told = [await refused(change, id) for id in (theirs, new_id())]
+                assert told[0] == told[1] == ["not_found: " + said(entity)], entity.name
+                tried += 1
+        assert await stand.rows() == before
+        assert tried > 30
+
+
+def said(entity: EntityType) -> str:
+    return f"there is no such {entity.singular.replace('_', ' ')}"
+
+
+async def refused(change: Any, id: UUID) -> list[str]:
+    result = await change(id)
+    return [f"{error.code}: {error.message}" for error in result.errors]
+
+
+async def test_linking_to_a_foreign_record_is_like_linking_to_nothing(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        maker = Maker(stand.crm.acting_as(SYSTEM))
+        session = stand.crm.acting_as(stand.who)
+        before = await stand.rows()
+        tried = 0
+        for entity in stand.catalog.values():
+            if not entity.is_entity:
+                continue
+            for link in entity.to_one.values():
+                column = link.column.name
+                if (
+                    not link.column.writable
+                    or column in entity.fixed
+                    or (entity.is_staged and link.name == "pipeline")
+                ):
+                    continue
+                told = []
+                for id in (stand.world.theirs[link.target][0], new_id()):
+                    row = maker.row(entity, False, stand.world.mine)
+                    row = {key: value for key, value in row.items() if key in taken(entity)} | {column: id}
+                    created = await session.create(entity.name, [row])
+                    patched = await session.update(
+                        entity.name, [Update(stand.world.mine[entity.name][0], {column: id})]
+                    )
+                    told.append(
+                        [
+                            (error.path, error.code, error.message)
+                            for result in (created, patched)
+                            for error in result.errors
+                            if error.path[:1] == (column,)
+                        ]
+                    )
+                assert told[0] == told[1], f"{entity.name}.{column}: {told}"
+                assert told[0], f"{entity.name}.{column} could be linked"
+                tried += 1
+        assert await stand.rows() == before
+        assert tried > 8
+
+
+def taken(entity: EntityType) -> set[str]:
+    """What input may set."""
+    found = {column.name for column in entity.columns.values() if column.writable}
+    return found | set(entity.money) | {item.id_column for item in entity.generic.values()}
+
+
+async def test_keys_of_foreign_records_are_taken_and_nothing_else(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        everything, session = stand.crm.acting_as(SYSTEM), stand.crm.acting_as(stand.who)
+        before = await stand.rows()
+        tried = 0
+        for entity in stand.catalog.values():
+            keys = [key for key in entity.unique if key.where is None and entity.is_entity]
+            for key in keys:
+                if not set(key.columns) <= taken(entity):
+                    continue
+                theirs, mine = (
+                    await row_of(everything, entity, side[entity.name][0])
+                    for side in (stand.world.theirs, stand.world.mine)
+                )
+                maker = Maker(everything)
+                row = {
+                    name: value
+                    for name, value in maker.row(entity, False, stand.world.mine).items()
+                    if name in taken(entity)
+                }
+                # what refers to somebody out of reach can't be named at all
+                links = {link.column.name for link in entity.to_one.values()}
+                if links & set(key.columns):
+                    continue
+                told = []
+                for known in (theirs, mine):
+                    result = await session.create(entity.name, [row | {name: known[name] for name in key.columns}])
+                    told.append([(e.path, e.code, e.message) for e in result.errors])
+                assert told[0] == told[1] != [], entity.name
+                assert told[0][0][1] == "taken"
+                upserted = await session.upsert(
+                    entity.name, [row | {name: theirs[name] for name in key.columns}], on=key.columns
+                )
+                assert [(e.path, e.code, e.message) for e in upserted.errors] == told[0], entity.name
+                tried += 1
+        assert await stand.rows() == before
+        assert tried > 2
+
+
+async def row_of(session: Any, entity: EntityType, id: UUID) -> dict[str, Any]:
+    found = await session.find(entity.name).select(*(c.name for c in entity.visible_columns)).get(id)
+    assert found is not None
+    return dict(found)
+
+
+async def test_exported(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        for entity in stand.catalog.values():
+            output = io.StringIO()
+            count = await export_rows(stand.crm.acting_as(stand.who), entity.name, output)
+            assert not stand.leaks(output.getvalue()), entity.name
+            assert count <= len(stand.world.mine[entity.name])
+
+
+async def test_in_the_log_of_events(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        document = "{ events(first: 500) { totalCount nodes { type entityId before after actor } } }"
+        found = await stand.ask(document)
+        assert "errors" not in found, found
+        assert found["data"]["events"]["nodes"]
+        assert not stand.leaks(found)
+        assert stand.leaks(await stand.ask(document, SYSTEM))
+
+
+async def test_who_holds_no_role_is_refused_by_name_on_every_path(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        nobody = Principal("user", "usr_nobody")
+        session = stand.crm.acting_as(nobody)
+        before = await stand.rows()
+        for names, mine, _ in stand.entities():
+            entity = names.entity
+            for document in (
+                f'{{ {names.singular}(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
+                f"{{ {names.plural}(first: 1) {{ totalCount }} }}",
+                f'{{ node(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
+            ):
+                found = await stand.ask(document, nobody)
+                assert found["data"] is None, found
+                assert [error["extensions"]["code"] for error in found["errors"]] == ["NOT_ALLOWED"], found
+                assert entity.plural.replace("_", " ") in found["errors"][0]["message"], found
+            with pytest.raises(AccessDenied):
+                await export_rows(session, entity.name, io.StringIO())
+        for entity in stand.catalog.values():
+            if entity.is_entity:
+                for change in (
+                    session.create(entity.name, [{}]),
+                    session.update(entity.name, [Update(stand.world.mine[entity.name][0], {})]),
+                    session.delete(entity.name, [stand.world.mine[entity.name][0]]),
+                    session.restore(entity.name, [stand.world.mine[entity.name][0]]),
+                ):
+                    with pytest.raises(AccessDenied):
+                        await change
+        for name in stand.crm.composition.actions:
+            with pytest.raises(AccessDenied):
+                await session.run(name, [{}])
+        assert await stand.rows() == before
+
+
+async def test_who_may_only_read_changes_nothing(make_stand: Any) -> None:
+    async with make_stand() as stand:
+        reader = half(stand.catalog, stand.world, ["read"])
+        session = stand.crm.acting_as(reader)
+        before = await stand.rows()
+        for entity in stand.catalog.values():
+            if not entity.is_entity:
+                continue
+            mine = stand.world.mine[entity.name][0]
+            for change in (
+                session.create(entity.name, [{}]),
+                session.update(entity.name, [Update(mine, {})]),
+                session.delete(entity.name, [mine]),
+                session.restore(entity.name, [mine]),
+            ):
+                with pytest.raises(AccessDenied, match=entity.plural.replace("_", " ")):
+                    await change
+        assert await stand.rows() == before
+
+
+async def test_what_may_be_done_with_a_row_is_what_is_told_of_it(make_stand: Any) -> None:
+    """``viewerCan`` agrees with what happens."""
+    async with make_stand() as stand:
+        reader = half(stand.catalog, stand.world, ["read"])
+        for names, mine, _ in stand.entities():
+            verbs = [verb for verb in ("update", "delete") if verb in names.entity.options.api]
+            if not verbs:
+                continue
+            id = id_of(stand.catalog, names.entity.name, mine)
+            document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ viewerCan {{ {' '.join(verbs)} }} }} }}"
+            for who, may in ((stand.who, True), (reader, False), (SYSTEM, True)):
+                found = await stand.ask(document, who, id=id)
+                assert found["data"][names.singular]["viewerCan"] == dict.fromkeys(verbs, may), found
