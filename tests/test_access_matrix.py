@@ -1,8 +1,8 @@
 """Every entity, by every path, for whom half of the company is out of reach.
 
-The matrix is generated from the composition (``access_world.py``): for each entity there are rows that the principal
-may see and rows that it may not, and everything that the API can do with it is tried on both. A new entity is covered
-as soon as a plugin declares it.
+The matrix is generated from the composition (``access_world.py``): for each entity there are rows that the
+principal may see and rows that it may not, and everything that the API can do with it is tried on both. A new
+entity is covered as soon as a plugin declares it.
 """
 
 from __future__ import annotations
@@ -314,10 +314,8 @@ async def test_keys_of_foreign_records_are_taken_and_nothing_else(make_stand: An
             for key in keys:
                 if not set(key.columns) <= taken(entity):
                     continue
-                theirs, mine = (
-                    await row_of(everything, entity, side[entity.name][0])
-                    for side in (stand.world.theirs, stand.world.mine)
-                )
+                theirs = await row_of(everything, entity, stand.world.theirs[entity.name][0])
+                mine = await row_of(everything, entity, stand.world.mine[entity.name][0])
                 maker = Maker(everything)
                 row = {
                     name: value
@@ -360,7 +358,7 @@ async def test_exported(make_stand: Any) -> None:
 
 async def test_in_the_log_of_events(make_stand: Any) -> None:
     async with make_stand() as stand:
-        document = "{ events(first: 500) { totalCount nodes { type entityId before after actor } } }"
+        document = "{ events(first: 500) { totalCount nodes { type before after actor entity { id } } } }"
         found = await stand.ask(document)
         assert "errors" not in found, found
         assert found["data"]["events"]["nodes"]
@@ -381,7 +379,7 @@ async def test_who_holds_no_role_is_refused_by_name_on_every_path(make_stand: An
                 f'{{ node(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
             ):
                 found = await stand.ask(document, nobody)
-                assert found["data"] is None, found
+                assert not any((found.get("data") or {}).values()), found
                 assert [error["extensions"]["code"] for error in found["errors"]] == ["NOT_ALLOWED"], found
                 assert entity.plural.replace("_", " ") in found["errors"][0]["message"], found
             with pytest.raises(AccessDenied):

@@ -131,26 +131,57 @@ class Conditions:
         return column
 
     def masked(self, alias: str, payload: str) -> str:
-        """The payload of an event without the fields that the principal may not read of its entity."""
-        hidden: dict[tuple[str, ...], list[str]] = {}
+        """The payload of an event, without what its reader may not read of the record.
+
+        It lacks the fields that the principal may not read, and references to records out of its reach, which
+        would read as null.
+        """
+        cases: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], list[str]] = {}
         complete = True
         for entity in self.catalog.values():
             if not self.rights.granted(entity, "read"):
                 complete = False
                 continue
             fields = self.readable(entity)
-            closed = () if fields is None else entity.right_fields - fields
-            names = (name for name in entity.columns if entity.field_of.get(name, name) in closed)
-            hidden.setdefault(tuple(names), []).append(entity.code)
-        if complete and set(hidden) <= {()}:
+            closed = frozenset[str]() if fields is None else entity.right_fields - fields
+            names = tuple(name for name in entity.columns if entity.field_of.get(name, name) in closed)
+            found = tuple(item for item in self._reached(entity, payload) if item[0] not in names)
+            cases.setdefault((names, found), []).append(entity.code)
+        if complete and set(cases) <= {((), ())}:
             return payload
         kind = f"{alias}.{identifier('entity_type')}"
-        cases = [
-            f"when {kind} in ({', '.join(map(literal, codes))}) then {self.dialect.without(payload, names)}"
-            for names, codes in hidden.items()
+        written = [
+            f"when {kind} in ({', '.join(map(literal, codes))}) then {self.dialect.without(payload, names, found)}"
+            for (names, found), codes in cases.items()
         ]
         # what nobody granted, or nobody knows any more, stays closed
-        return f"case {' '.join(cases)} end" if cases else "null"
+        return f"case {' '.join(written)} end" if written else "null"
+
+    def _reached(self, entity: EntityType, payload: str) -> Iterator[tuple[str, str]]:
+        """The references of an entity that may lead out of reach, each with what is true if it does not.
+
+        That the record was deleted since does not matter: the event is older.
+        """
+        before, self.timeless = self.timeless, True
+        for link in entity.to_one.values():
+            target = self.catalog[link.target]
+            if not self.rights.granted(target, "read"):
+                yield link.column.name, "false"
+            elif self.rights.rows(target, "read") is not None:
+                yield link.column.name, self._known(target, payload, link.column.name)
+        for generic in entity.generic.values():
+            targets = [self.catalog[name] for name in generic.targets]
+            open_ = [target for target in targets if self.rights.granted(target, "read")]
+            if len(open_) < len(targets) or any(self.rights.rows(target, "read") is not None for target in open_):
+                known = [self._known(target, payload, generic.id_column) for target in open_]
+                yield generic.id_column, _balanced("or", known, "false")
+        self.timeless = before
+
+    def _known(self, target: EntityType, payload: str, column: str) -> str:
+        """Whether a payload names a row of this entity that may be read."""
+        other = self.alias()
+        id = self.dialect.id_in(payload, column, target.prefix)
+        return self._exists(target, other, [f'{other}."id" = {id}', *self.visible(target, other)])
 
     def of_policy(self, entity: EntityType, alias: str, condition: Condition) -> str:
         """A condition of the rights, on the rows of a table."""

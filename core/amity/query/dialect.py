@@ -23,6 +23,11 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _path(key: str) -> str:
+    """The path of a key in a JSON object, for SQLite."""
+    return literal(f'$."{key}"')
+
+
 class Dialect:
     """SQL that both databases understand; subclasses write what differs."""
 
@@ -82,8 +87,12 @@ class Dialect:
         """A JSON value that comes from another table expression."""
         raise NotImplementedError
 
-    def without(self, expression: str, keys: Sequence[str]) -> str:
-        """A stored JSON object without some of its keys."""
+    def without(self, expression: str, keys: Sequence[str], unless: Sequence[Pair] = ()) -> str:
+        """A stored JSON object without some of its keys; those in ``unless`` stay where the condition is true."""
+        raise NotImplementedError
+
+    def id_in(self, expression: str, key: str, prefix: str) -> str:
+        """The id that a stored JSON object has under a key, if it is one with this prefix."""
         raise NotImplementedError
 
     def object(self, pairs: Sequence[Pair]) -> str:
@@ -164,9 +173,21 @@ class SQLiteDialect(Dialect):
     def nested(self, expression: str) -> str:
         return f"json({expression})"
 
-    def without(self, expression: str, keys: Sequence[str]) -> str:
-        paths = "".join(", " + literal(f'$."{key}"') for key in keys)
-        return f"json_remove({expression}{paths})" if keys else expression
+    def without(self, expression: str, keys: Sequence[str], unless: Sequence[Pair] = ()) -> str:
+        paths = [_path(key) for key in keys]
+        # a path that leads nowhere removes nothing
+        paths += [f"iif({condition}, {_path('')}, {_path(key)})" for key, condition in unless]
+        return f"json_remove({', '.join([expression, *paths])})" if paths else expression
+
+    def id_in(self, expression: str, key: str, prefix: str) -> str:
+        text = f"json_extract({expression}, {_path(key)})"
+        start, parts = len(prefix) + 2, []
+        for length in (8, 4, 4, 4, 12):
+            parts.append(f"substr({text}, {start}, {length})")
+            start += length
+        begins = f"substr({text}, 1, {len(prefix) + 1}) = {literal(prefix + '_')}"
+        joined = " || '-' || ".join(parts)
+        return f"iif({begins}, {joined}, null)"
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         return f"json_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"
@@ -254,8 +275,18 @@ class PostgreSQLDialect(Dialect):
     def nested(self, expression: str) -> str:
         return expression
 
-    def without(self, expression: str, keys: Sequence[str]) -> str:
-        return f"({expression} - array[{', '.join(map(literal, keys))}]::text[])" if keys else expression
+    def without(self, expression: str, keys: Sequence[str], unless: Sequence[Pair] = ()) -> str:
+        # a key that is null removes nothing
+        names = [
+            *map(literal, keys),
+            *(f"case when {condition} then null else {literal(key)} end" for key, condition in unless),
+        ]
+        return f"({expression} - array[{', '.join(names)}]::text[])" if names else expression
+
+    def id_in(self, expression: str, key: str, prefix: str) -> str:
+        text = f"({expression} ->> {literal(key)})"
+        start = len(prefix) + 2
+        return f"case when starts_with({text}, {literal(prefix + '_')}) then substr({text}, {start})::uuid end"
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         if all(len(key.encode()) <= _NAME for key, _ in pairs) and pairs:
