@@ -200,7 +200,7 @@ def half(catalog: Catalog, world: World, verbs: Sequence[str] = VERBS) -> Princi
             if verb in verbs:
                 # new rows are anybody's to add; what they refer to is not
                 grants[entity.code, verb] = TypeGrant(RowRule() if verb == "create" else rows, check=RowRule())
-    role = Role("half", grants=grants, permissions=frozenset(("*",)))
+    role = Role(f"half {' '.join(verbs)}", grants=grants, permissions=frozenset(("*",)))
     return Principal("user", "usr_half", roles=(role,))
 
 
