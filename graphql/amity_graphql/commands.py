@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from amity import SYSTEM
+from amity import SYSTEM, Principal
 from amity.cli.app import App, told
 from amity.crm import Crm
 
@@ -32,6 +32,7 @@ class _Variables(click.ParamType[dict[str, Any]]):
 
 _FILE = click.argument("file", type=click.File("r", encoding="utf-8"))
 _VARIABLES = click.option("--variables", type=_Variables(), help="Variables, as a JSON object.")
+_AS = click.option("--as", "email", metavar="EMAIL", help="Act as this user; by default as the system.")
 _OPERATION = click.option("--operation", help="Which operation, if the document has several.")
 
 
@@ -52,8 +53,11 @@ def schema(app: App, output: Path | None) -> None:
 @_FILE
 @_VARIABLES
 @_OPERATION
+@_AS
 @click.pass_obj
-def query(app: App, file: TextIO, variables: dict[str, Any] | None, operation: str | None) -> None:
+def query(
+    app: App, file: TextIO, variables: dict[str, Any] | None, operation: str | None, email: str | None
+) -> None:
     """Run a GraphQL operation from FILE (- reads standard input), and print the answer as JSON.
 
     Fails if the answer has errors.
@@ -61,7 +65,7 @@ def query(app: App, file: TextIO, variables: dict[str, Any] | None, operation: s
     document = file.read()
 
     async def work(crm: Crm) -> Result:
-        session = crm.acting_as(SYSTEM, origin="cli")
+        session = crm.acting_as(await _principal(crm, email), origin="cli")
         return await api.execute(crm, session, document, variables, operation, spliced=True)
 
     result = app.run(work)
@@ -74,14 +78,18 @@ def query(app: App, file: TextIO, variables: dict[str, Any] | None, operation: s
 @_FILE
 @_VARIABLES
 @_OPERATION
+@_AS
 @click.pass_obj
-def explain(app: App, file: TextIO, variables: dict[str, Any] | None, operation: str | None) -> None:
+def explain(
+    app: App, file: TextIO, variables: dict[str, Any] | None, operation: str | None, email: str | None
+) -> None:
     """Show the SQL that the query in FILE compiles to, and the database's plan of it."""
     document = file.read()
 
     async def work(crm: Crm) -> list[str]:
         try:
-            statements = await api.explain(crm, crm.acting_as(SYSTEM), document, variables, operation)
+            session = crm.acting_as(await _principal(crm, email))
+            statements = await api.explain(crm, session, document, variables, operation)
         except api.Unexplained as error:
             raise click.ClickException(str(error)) from error
         parts = []
@@ -93,6 +101,16 @@ def explain(app: App, file: TextIO, variables: dict[str, Any] | None, operation:
         return parts
 
     click.echo("\n\n".join(app.run(work, dispatch=False)))
+
+
+async def _principal(crm: Crm, email: str | None) -> Principal:
+    """The user of ``--as``; the system without."""
+    if email is None:
+        return SYSTEM
+    try:
+        return await crm.access.user(email)
+    except LookupError as error:
+        raise click.ClickException(str(error)) from error
 
 
 COMMANDS: tuple[click.Command, ...] = (schema, query, explain)

@@ -409,7 +409,8 @@ def _distinct(items: Iterable[Condition]) -> list[Condition]:
 
 def _all(items: Sequence[Condition | None]) -> Condition | None:
     """None where nothing is demanded."""
-    found = _distinct(item for item in items if item is not None)
+    wanted = [item for item in items if item is not None]
+    found = _distinct(part for item in wanted for part in (item.items if isinstance(item, All) else (item,)))
     return None if not found else found[0] if len(found) == 1 else All(tuple(found))
 
 
@@ -443,11 +444,14 @@ def filled(condition: Condition, facts: Facts, now: datetime) -> Condition:
     """The condition for a principal. What compares with a fact that is missing is false, negated or not."""
     match condition:
         case All(items):
-            return All(tuple(filled(item, facts, now) for item in items))
+            parts = tuple(filled(item, facts, now) for item in items)
+            return NOBODY if NOBODY in parts else All(parts)
         case AnyOf(items):
-            return AnyOf(tuple(new for item in items if (new := filled(item, facts, now)) != NOBODY))
+            parts = tuple(new for item in items if (new := filled(item, facts, now)) != NOBODY)
+            return parts[0] if len(parts) == 1 else AnyOf(parts)
         case Through(relation, inner):
-            return Through(relation, filled(inner, facts, now))
+            met = filled(inner, facts, now)
+            return NOBODY if met == NOBODY else Through(relation, met)
         case Reaches(reference, targets, alive):
             reached = {
                 name: None if inner is None else filled(inner, facts, now) for name, inner in targets.items()
