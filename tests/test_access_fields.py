@@ -3,8 +3,10 @@ stays as it is."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,7 @@ from amity.tree import (
     Through,
     TotalCount,
 )
+from amity_csv import export_rows, load_mapping, run_import
 from amity_graphql import Result, execute, sdl
 
 from .conftest import MakeCrm
@@ -412,7 +415,9 @@ async def test_events_lack_what_may_not_be_read_of_their_records(make_crm: MakeC
         assert not {"value_minor", "currency"} & set(deal)
         # nothing at all of a type that nobody granted
         assert await told(session, "Team") == [("team.created", None, None)]
-        assert await told(session, "User") == await told(system, "User")
+        # a reference to a record that may not be read would read as null
+        ((_, _, mine),), ((_, _, user),) = await told(session, "User"), await told(system, "User")
+        assert mine == {name: value for name, value in user.items() if name != "team_id"}
 
 
 async def test_a_condition_can_follow_a_reference_to_any_record(make_crm: MakeCrm) -> None:
@@ -662,6 +667,58 @@ async def test_an_address_is_looked_up_with_the_rights_of_who_asks(make_crm: Mak
     async with make_crm(policy=hiding("ContactPoint.address")) as crm:
         with pytest.raises(FieldDenied, match=r"may not read ContactPoint\.address"):
             await crm.acting_as(SOMEBODY).resolve(mail)
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_export_has_the_columns_that_may_be_read(make_crm: MakeCrm) -> None:
+    limits = Limits(
+        types=frozenset({("User", "read")}), hidden=hiding("Customer.note", "Deal.value", "Deal.customer").hidden
+    )
+    async with make_crm(policy=limits) as crm:
+        await people(crm)
+        headings = {}
+        for principal in (SYSTEM, SOMEBODY):
+            for entity in ("Customer", "Deal"):
+                output = io.StringIO()
+                await export_rows(crm.acting_as(principal), entity, output)
+                headings[principal, entity] = set(output.getvalue().splitlines()[0].split(","))
+        assert headings[SYSTEM, "Customer"] - headings[SOMEBODY, "Customer"] == {"note", "owner_id"}
+        closed = {"value", "value.currency", "customer_id", "owner_id"}
+        assert headings[SYSTEM, "Deal"] - headings[SOMEBODY, "Deal"] == closed
+        with pytest.raises(FieldDenied, match=r"may not read Customer\.note"):
+            await export_rows(crm.acting_as(SOMEBODY), "Customer", io.StringIO(), fields=["name", "note"])
+
+
+async def test_an_import_is_refused_before_any_of_it_is_stored(make_crm: MakeCrm, tmp_path: Path) -> None:
+    (tmp_path / "teams.csv").write_text("name\nSouth\n")
+    (tmp_path / "users.csv").write_text("name,email\nAnn,ann@example.com\n")
+    (tmp_path / "import.toml").write_text(
+        """
+        [[import]]
+        entity = "Team"
+        file = "teams.csv"
+        key = ["name"]
+        [import.fields]
+        name = "name"
+        [[import]]
+        entity = "User"
+        file = "users.csv"
+        key = ["email"]
+        [import.fields]
+        name = "name"
+        email = "email"
+        """
+    )
+    for verb, deed in (("create", "write"), ("update", "write"), ("read", "read")):
+        name = "User.email" if verb == "read" else "User.name"
+        async with make_crm(policy=hiding(name, verb=verb)) as crm:  # type: ignore[arg-type]
+            mapping = load_mapping(tmp_path / "import.toml")
+            with pytest.raises(FieldDenied, match=f"may not {deed} {name}"):
+                await run_import(crm.acting_as(SOMEBODY), mapping, tmp_path)
+            assert await crm.events.read() == []
+            await run_import(crm.acting_as(SYSTEM), mapping, tmp_path)
 
 
 # --- GraphQL ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import orjson
 
 from amity.entity import Catalog, EntityType, Kind
+from amity.query.readable import refusal
 
 from .errors import ExportFailed
 from .formulas import neutralized
@@ -45,15 +46,16 @@ async def export_rows(
 
     ``fields`` are columns, money fields (which become two columns, ``value`` in major units and
     ``value.currency``), fields of plugins, keys of JSON columns (``custom_fields.sector``), and any of these
-    over to-one relations (``organization.name``); without them every column and money field. ``where`` is a
-    filter as in queries. Texts that spreadsheets would run as formulas get an apostrophe in front, which an
-    import takes away. Raises :class:`~amity_csv.CsvError` and :class:`~amity.query.QueryError`.
+    over to-one relations (``organization.name``); without them every column and money field that the session's
+    principal may read. ``where`` is a filter as in queries. Texts that spreadsheets would run as formulas get an
+    apostrophe in front, which an import takes away. Raises :class:`~amity_csv.CsvError`,
+    :class:`~amity.query.QueryError` and :class:`~amity.AccessDenied`.
     """
     catalog = session.crm.catalog
     kind = catalog.get(entity)
     if kind is None:
         raise ExportFailed(f"there is no entity {entity!r}; {_hint(entity, list(catalog))}")
-    columns = columns_of(catalog, kind, fields)
+    columns = columns_of(catalog, kind, fields or _readable(session, kind))
     query = session.find(entity).select(*dict.fromkeys(column.needs for column in columns))
     if where:
         query = query.where(where)
@@ -70,12 +72,17 @@ async def export_rows(
     return count
 
 
-def columns_of(catalog: Catalog, entity: EntityType, fields: Sequence[str] = ()) -> list[Column]:
+def _readable(session: Session, entity: EntityType) -> list[str]:
+    """Every column and money field that the principal may read."""
+    catalog, rights = session.crm.catalog, session.rights
+    parts = {name for money in entity.money.values() for name in (money.amount, money.currency)}
+    left_out = {*parts, *entity.internal, "deleted_at"}
+    names = [*(name for name in entity.columns if name not in left_out), *entity.money]
+    return [name for name in names if refusal(catalog, rights, entity, name) is None] or ["id"]
+
+
+def columns_of(catalog: Catalog, entity: EntityType, fields: Sequence[str]) -> list[Column]:
     """The columns that fields become. Raises :class:`~amity_csv.CsvError` for what can't be in a cell."""
-    if not fields:
-        parts = {name for money in entity.money.values() for name in (money.amount, money.currency)}
-        left_out = {*parts, *entity.internal, "deleted_at"}
-        fields = [*(name for name in entity.columns if name not in left_out), *entity.money]
     return [column for name in fields for column in _columns(catalog, entity, name)]
 
 

@@ -62,6 +62,8 @@ async def run_import(
     plans = await asyncio.to_thread(plan, mapping, folder, crm.catalog, crm.settings.default_currency, entities)
     if session.unit is not None:
         raise BadRequest("an import makes its own units of work; it can't be part of another")
+    for item in plans:
+        item.authorize(session)
     started = time.monotonic()
     with ExitStack() as stack:
         refused = RefusedRows((item.path for item in plans), refused_folder)

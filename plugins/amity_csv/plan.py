@@ -6,12 +6,16 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from amity.change import authorize
 from amity.entity import EntityType
 
 from .mapping import ColumnRule, FieldRule, Section
 from .template import Template
+
+if TYPE_CHECKING:
+    from amity.crm import Session
 
 Convert = Callable[[Any, Mapping[str, Any]], Any]
 """``convert(value, cells)``: from the value of a cell to the field's. Raises ValueError with the reason."""
@@ -88,6 +92,16 @@ class SectionPlan:
     @property
     def origin(self) -> str:
         return f"csv:{self.path.name}"[:200]
+
+    def authorize(self, session: Session) -> None:
+        """Asks for the right to write what it fills, before anything is. Raises :class:`~amity.AccessDenied`."""
+        filled = [dict.fromkeys(field.column or field.name for field in self.fields)]
+        if self.section.mode == "create":
+            authorize(session, self.entity, "create", filled)
+        elif self.key == ("id",):
+            authorize(session, self.entity, "update", filled)
+        else:
+            authorize(session, self.entity, "upsert", filled, key=self.key)
 
     @property
     def json_columns(self) -> tuple[str, ...]:

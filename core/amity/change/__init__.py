@@ -7,7 +7,7 @@ from .identity import Resolution, resolve
 from .input import Update, required, writable
 from .removal import delete, restore
 from .unit import Unit, in_unit
-from .write import create, update, upsert
+from .write import authorize, create, update, upsert
 
 __all__ = [
     "BadRequest",
@@ -19,6 +19,7 @@ __all__ = [
     "Unit",
     "UnknownAction",
     "Update",
+    "authorize",
     "create",
     "delete",
     "in_unit",

@@ -50,9 +50,7 @@ async def create(
     check_mode(on_error)
     if kind.model in (Event, StageMove):
         raise BadRequest(f"{kind.plural} are written by the core itself")
-    rights.authorize(session, kind, "create")
-    if rights.restricted(session, kind, "create"):
-        rights.authorize_fields(session, kind, "create", [name for name in _names(rows) if name not in implied])
+    authorize(session, kind, "create", rows, implied=implied)
     refusals = Refusals()
     items = _reading(session, kind, "create", read_only).rows(rows, refusals)
     items = _preset(items, _presets(session, kind, "create"))
@@ -84,9 +82,7 @@ async def update(
     """
     kind = editable(session, entity)
     check_mode(on_error)
-    rights.authorize(session, kind, "update")
-    if rights.restricted(session, kind, "update"):
-        rights.authorize_fields(session, kind, "update", _names([update.patch for update in updates]))
+    authorize(session, kind, "update", [update.patch for update in updates])
     refusals = Refusals()
     items = _reading(session, kind, "update", read_only).updates(updates, refusals)
     items = _preset(items, _presets(session, kind, "update"))
@@ -126,16 +122,9 @@ async def upsert(
     """
     kind = editable(session, entity)
     check_mode(on_error)
-    rights.authorize(session, kind, "create")
-    rights.authorize(session, kind, "update")
     reading = _reading(session, kind, "upsert", read_only)
     columns = _key(kind, on, "external_id" in reading.allowed and "external_id" not in kind.columns)
-    rights.authorize_key(session, kind, columns)
-    if rights.restricted(session, kind, "create") or rights.restricted(session, kind, "update"):
-        names = _names(rows)
-        rights.authorize_fields(session, kind, "create", names)
-        # what a row is found by, it has already
-        rights.authorize_fields(session, kind, "update", [name for name in names if name not in columns])
+    authorize(session, kind, "upsert", rows, key=columns)
     refusals = Refusals()
     items = _keyed(session, kind, columns, reading.rows(rows, refusals), refusals)
     if_new, if_there = _presets(session, kind, "create"), _presets(session, kind, "update")
@@ -169,6 +158,33 @@ async def upsert(
         return result
 
     return await in_unit(session, work) if items else nothing(len(rows), refusals)
+
+
+def authorize(
+    session: Session,
+    entity: EntityType,
+    verb: Literal["create", "update", "upsert"],
+    rows: Iterable[Any],
+    *,
+    key: Sequence[str] = (),
+    implied: Collection[str] = (),
+) -> None:
+    """Asks for the right to write rows like these, by what they name; nothing is read for it.
+
+    ``key`` are the columns that an upsert finds rows by. Raises :class:`~amity.access.AccessDenied`.
+    """
+    verbs: Sequence[Literal["create", "update"]] = ("create", "update") if verb == "upsert" else (verb,)
+    for each in verbs:
+        rights.authorize(session, entity, each)
+    if key:
+        rights.authorize_key(session, entity, key)
+    named: list[str] | None = None
+    for each in verbs:
+        if rights.restricted(session, entity, each):
+            named = _names(rows) if named is None else named
+            # what a row is found by, it has already
+            exempt = {*implied, *(key if each == "update" else ())}
+            rights.authorize_fields(session, entity, each, [name for name in named if name not in exempt])
 
 
 # --- from input to drafts ----------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ def refusal(catalog: Catalog, rights: Rights, entity: EntityType, name: str) -> 
             asking.use(entity, name)
             for need in entity.batches[name].needs:
                 asking.follow_path(need.split("."), entity, "t")
+        elif name in entity.columns:
+            asking.value(entity, "t", name)
         else:
             asking.use(entity, name)
     except AccessDenied as denied:
