@@ -202,7 +202,7 @@ def tried(variable: str, default: str) -> tuple[str, Any]:
     if isinstance(value, bool):
         return str(not value).lower(), not value
     if isinstance(value, (int, float)):
-        return "7", 7
+        return "9", 9
     return TRIED[variable]
 
 
