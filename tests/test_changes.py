@@ -33,6 +33,7 @@ from amity import (
     ExternalId,
     Interaction,
     LogEvent,
+    Need,
     Permission,
     Pipeline,
     Plugin,
@@ -1065,6 +1066,9 @@ class Welcome(Plugin):
     subscriber: Callable[[Context, Sequence[LogEvent]], Awaitable[None]]
     own = False
     patterns: Sequence[str] = ("customer.created",)
+
+    def needs(self) -> Sequence[Need]:
+        return [Need(entity, {"read", "create", "update"}) for entity in (Customer, Interaction)]
 
     def subscribers(self) -> Sequence[Subscriber]:
         return [

@@ -26,6 +26,7 @@ from amity import (
     Event,
     ExternalId,
     LogEvent,
+    Need,
     Pipeline,
     Plugin,
     Principal,
@@ -77,8 +78,8 @@ async def add_team(session: Session, name: str) -> UUID:
 
 
 async def test_an_event_tells_what_happened(make_crm: MakeCrm) -> None:
-    async with make_crm() as crm:
-        session = crm.acting_as(Principal("plugin", "csv"), origin="import 7")
+    async with make_crm([Listener()]) as crm:
+        session = crm.acting_as(Principal("plugin", "listener"), origin="import 7")
         before = datetime.now(UTC)
         id = (await session.create(Customer, [{"kind": "person", "name": "Ann"}])).ids[0]
         assert id is not None
@@ -93,7 +94,7 @@ async def test_an_event_tells_what_happened(make_crm: MakeCrm) -> None:
             "customer.restored",
         ]
         assert {(e.entity_type, e.entity_id, e.actor, e.origin) for e in events} == {
-            ("core.Customer", id, "plugin:csv", "import 7")
+            ("core.Customer", id, "plugin:listener", "import 7")
         }
         assert before <= events[0].occurred_at <= datetime.now(UTC)
         created, updated, deleted, restored = events
@@ -350,6 +351,9 @@ class Listener(Plugin):
     def __init__(self, *declared: Subscriber) -> None:
         super().__init__()
         self._declared = declared
+
+    def needs(self) -> Sequence[Need]:
+        return [Need(Customer, {"read", "create", "update", "delete"}), Need(Event, {"read"})]
 
     def subscribers(self) -> Sequence[Subscriber]:
         return self._declared

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from amity import SYSTEM, Context, Crm, Customer, Job, JobRun, Plugin, Session
+from amity import SYSTEM, Context, Crm, Customer, Job, JobRun, Need, Plugin, Session
 from amity.change import in_unit
 from amity.database import Transaction
 from amity.events import dispatcher
@@ -40,6 +40,9 @@ class Greeter(Plugin):
         self.most = 0
         self.pause = 0.0
         self.schedule: str | None = None
+
+    def needs(self) -> Sequence[Need]:
+        return [Need(Customer, {"read", "create"})]
 
     def jobs(self) -> Sequence[Job[Any]]:
         return [

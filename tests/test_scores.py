@@ -21,6 +21,7 @@ from amity import (
     AccessDenied,
     Context,
     Customer,
+    Need,
     Plugin,
     Principal,
     Score,
@@ -74,6 +75,9 @@ class Made(Plugin):
     name = "made"
     ratio = 0.1
     ratios: dict[str, float] = {}
+
+    def needs(self) -> Sequence[Need]:
+        return [Need(Customer, {"read"})]
 
     def scorers(self) -> Sequence[Scorer]:
         return [Scorer("made", "1", Customer, Everything, compute=self._compute)]
@@ -161,6 +165,9 @@ class Blocking(Plugin):
     """Scores in other processes."""
 
     name = "blocking"
+
+    def needs(self) -> Sequence[Need]:
+        return [Need(Customer, {"read"})]
 
     def scorers(self) -> Sequence[Scorer]:
         return [Scorer("length", "1", Customer, Length, compute=self._inputs, blocking=measure)]
@@ -319,6 +326,9 @@ async def test_what_is_no_score_fails_the_run_by_name(make_crm: MakeCrm, yielded
 
         name = "wrong"
 
+        def needs(self) -> Sequence[Need]:
+            return [Need(Customer, {"read"})]
+
         def scorers(self) -> Sequence[Scorer]:
             return [Scorer("wrong", "1", Customer, Everything, compute=self._compute)]
 
@@ -346,6 +356,9 @@ def sql_scorer(select: Any, **more: Any) -> type[Plugin]:
 
         name = "selecting"
 
+        def needs(self) -> Sequence[Need]:
+            return [Need(Customer, {"read"})]
+
         def scorers(self) -> Sequence[Scorer]:
             return [Scorer("counted", "1", Customer, Counted, select=select, **more)]
 
@@ -370,6 +383,9 @@ async def test_a_scorer_that_takes_too_long_is_stopped(make_crm: MakeCrm) -> Non
         """Sleeps."""
 
         name = "slow"
+
+        def needs(self) -> Sequence[Need]:
+            return [Need(Customer, {"read"})]
 
         def scorers(self) -> Sequence[Scorer]:
             limit = timedelta(seconds=0.05)

@@ -166,8 +166,7 @@ async def grant(context: Context, inputs: Sequence[RightInput]) -> Sequence[UUID
             results.append(error.at(index))
             continue
         except QueryError as error:
-            path = ".".join(str(part) for part in error.path)
-            results.append(UserError(index, error.path, "invalid", str(error).removeprefix(f"{path}: ")))
+            results.append(UserError(index, error.path, "invalid", error.message))
             continue
         _may_grant(context, entity, item.action.value, given)
         held = role.grants.get((EVERY if entity is None else entity.code, item.action.value))
