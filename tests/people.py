@@ -18,7 +18,7 @@ FORMER, WITHOUT, THROTTLED = (id_of("usr", number) for number in range(4, 7))
 async def people(crm: Crm) -> None:
     """Mia is administrator and agent, Jonas is an agent, Judith may only read."""
     system = crm.acting_as(SYSTEM)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": JUDITH, "name": "Judith Amsel", "email": "judith@ourcompany.example", "team_id": TEAM},
         {"id": FORMER, "name": "Fabio Ormea", "email": "former@ourcompany.example", "active": False},
         {"id": WITHOUT, "name": "Wei Ling", "email": "wei@ourcompany.example"},

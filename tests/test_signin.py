@@ -14,17 +14,19 @@ import httpx2
 import pytest
 import pytest_asyncio
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
-from amity import SYSTEM, Crm, Update, User
+from amity import SYSTEM, Crm, Plugin, Team, Update, User
 from amity.model import UserSession
 from amity.server import app
-from amity.signin import COOKIE, MAX_BODY
+from amity.signin import COOKIE, MAX_BODY, authenticate
 from amity.testing import make_crm
 
 from . import company
 from .company import JONAS, MIA
-from .people import JUDITH, PASSWORD, key_of, people
+from .people import JUDITH, PASSWORD, key_of, people, run
 
 # these tests share one company
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -181,6 +183,29 @@ async def test_the_anonymous_are_refused(client: httpx2.AsyncClient, document: s
     assert "sign in at /session" in error["message"]
     assert "data" not in answer.json()
     assert (await client.post("/graphql", json={"query": document})).status_code == 200
+
+
+async def test_routes_of_plugins_act_as_who_sends_the_request(server_url: str | None) -> None:
+    class Doors(Plugin):
+        name = "doors"
+
+        def routes(self, crm: Crm) -> list[Any]:
+            async def door(request: Request) -> JSONResponse:
+                session = crm.acting_as(await authenticate(crm, request))
+                return JSONResponse(await session.find(Team).count())
+
+            return [Route("/", door)]
+
+    async with make_crm([Doors], {"sign_in": QUICK}, server_url=server_url) as other:
+        await run(other, "create_role", {"name": "nothing"})
+        application = app(other, opens=False)
+        for role, status in (("admin", 200), ("nothing", 403), (None, 401)):
+            headers = {"authorization": f"Bearer {await key_of(other, role)}"} if role else {}
+            async with client_of(application) as client:
+                answer = await client.get("/doors", headers=headers)
+                assert answer.status_code == status
+                if status != 200:
+                    assert "may not read teams" in answer.json()["error"]
 
 
 # --- guessing -------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import __version__, signin
+from .access import AccessDenied
 from .composition import CompositionError
 from .crm import Crm
 from .database import DatabaseError
@@ -60,6 +61,7 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
             signin.session(crm),
             *_routes(crm),
         ],
+        exception_handlers={AccessDenied: signin.denied},
         middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
         lifespan=lifespan,
     )
@@ -100,8 +102,8 @@ async def _advice(crm: Crm, host: str) -> list[str]:
         found.append(f"Nobody can sign in yet; make the first administrator with `{command}`")
     if not _is_loopback(host):
         found.append(
-            f"{host} can be reached from other machines: put a proxy with https in front, or passwords and answers "
-            "can be read on the way. Requests are answered under the names in [server] allowed_hosts"
+            f"{host} can be reached from other machines: put a proxy with https in front, or passwords and "
+            "answers can be read on the way. Requests are answered under the names in [server] allowed_hosts"
         )
     return found
 

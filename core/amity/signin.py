@@ -35,17 +35,25 @@ async def authenticate(crm: Crm, request: HTTPConnection) -> Principal:
     """Who sends a request: by ``Authorization: Bearer amity_…``, or by the cookie of a sign-in; else anonymous.
 
     The header ``Amity-Role`` narrows the rights to those of one role. Routes of plugins call this before they do
-    anything, and act as whom it returns. Raises Starlette's HTTPException, 403, for a role that is not held, and
-    for what another site sends in the name of somebody signed in here.
+    anything, and act as whom it returns; where that is denied, the server answers 403, and 401 to the anonymous.
+    Raises Starlette's HTTPException, 403, for a role that is not held, and for what another site sends in the
+    name of somebody signed in here.
     """
     principal = await _identified(crm, request)
     role = request.headers.get(ROLE)
-    if role is None or principal.kind == "anonymous":
-        return principal
-    try:
-        return principal.under(role)
-    except AccessDenied as error:
-        raise HTTPException(403, str(error)) from error
+    if role is not None and principal.kind != "anonymous":
+        try:
+            principal = principal.under(role)
+        except AccessDenied as error:
+            raise HTTPException(403, str(error)) from error
+    request.state.amity_principal = principal
+    return principal
+
+
+async def denied(request: Request, error: Exception) -> Response:
+    """The answer where a route was denied what it did for whoever :func:`authenticate` found."""
+    principal = getattr(request.state, "amity_principal", ANONYMOUS)
+    return _json({"error": str(error)}, 401 if principal.kind == "anonymous" else 403)
 
 
 async def _identified(crm: Crm, request: HTTPConnection) -> Principal:
@@ -174,4 +182,4 @@ def _json(value: object, status: int = 200, headers: object = None) -> Response:
     return Response(orjson.dumps(value), status, {**_HEADERS, **given}, "application/json")
 
 
-__all__ = ["ANONYMOUS", "COOKIE", "ROLE", "authenticate", "session"]
+__all__ = ["ANONYMOUS", "COOKIE", "ROLE", "authenticate", "denied", "session"]
