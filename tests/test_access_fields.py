@@ -26,6 +26,7 @@ from amity import (
     Field,
     FieldDenied,
     Interaction,
+    LogEvent,
     Pipeline,
     Plugin,
     Principal,
@@ -34,6 +35,7 @@ from amity import (
     Scorer,
     Session,
     Stage,
+    Subscriber,
     Sum,
     Team,
     Update,
@@ -110,6 +112,15 @@ class Limits:
         if principal != SOMEBODY:
             return Everything(principal)
         return Limited(principal, self.types, self.hidden, self.where, self.checks, self.preset)
+
+
+class PluginsLimited(Limits):
+    """Limits of what plugins do themselves."""
+
+    def rights(self, principal: Principal) -> Rights:
+        if principal.kind != "plugin":
+            return Everything(principal)
+        return Limited(principal, self.types, self.hidden, self.where)
 
 
 def hiding(*names: str, verb: Verb = "read") -> Limits:
@@ -420,6 +431,41 @@ async def test_events_lack_what_may_not_be_read_of_their_records(make_crm: MakeC
         assert mine == {name: value for name, value in user.items() if name != "team_id"}
 
 
+class Listener(Plugin):
+    """Subscribes to everything, in both ways."""
+
+    name = "listener"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[LogEvent] = []
+
+    def subscribers(self) -> Sequence[Subscriber]:
+        async def hear(_: Context, events: Sequence[LogEvent]) -> None:
+            self.heard += events
+
+        return [Subscriber("inside", ["*"], hear, when="in_transaction"), Subscriber("after", ["*"], hear)]
+
+
+async def test_a_subscriber_is_shown_what_its_plugin_may_read(make_crm: MakeCrm) -> None:
+    name = {"name": "Mia"}
+    whole = {**name, "email": "m@example.com", "active": True}
+    some: dict[Key, Condition] = {("User", "read"): Compare("name", "eq", "Mia")}
+    for limits, expected in (
+        (PluginsLimited(), whole),
+        (PluginsLimited(hidden={("User", "read"): {"email", "active"}}), name),
+        (PluginsLimited(types=frozenset({("User", "read")})), None),
+        (PluginsLimited(where=some), None),
+    ):
+        listener = Listener()
+        async with make_crm([listener], policy=limits) as crm:
+            await made(crm.acting_as(SYSTEM), User, whole)
+            await crm.settle()
+            assert [(event.type, event.before, event.after) for event in listener.heard] == [
+                ("user.created", None, expected)
+            ] * 2
+
+
 async def test_a_condition_can_follow_a_reference_to_any_record(make_crm: MakeCrm) -> None:
     ann = {"Customer": Compare("name", "eq", "Ann"), "Deal": None}
     reaching: dict[Key, Condition] = {
@@ -484,14 +530,9 @@ class Scoring(Plugin):
         return [Scorer("noted", version="1", target=Customer, output=Number, select=shown)]
 
 
-class PluginsLimited(Limits):
-    def rights(self, principal: Principal) -> Rights:
-        return Limited(principal, hidden=self.hidden) if principal.kind == "plugin" else Everything(principal)
-
-
 async def test_a_scorer_has_the_columns_that_its_plugin_may_read(make_crm: MakeCrm) -> None:
     for hidden, number in (("name", 1), ("note", 0)):
-        async with make_crm([Scoring], policy=PluginsLimited({}, {("Customer", "read"): {hidden}})) as crm:  # type: ignore[arg-type]
+        async with make_crm([Scoring], policy=PluginsLimited(hidden={("Customer", "read"): {hidden}})) as crm:
             await people(crm)
             session = crm.acting_as(SYSTEM)
             if number:

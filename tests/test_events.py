@@ -353,7 +353,8 @@ class Listener(Plugin):
         self._declared = declared
 
     def needs(self) -> Sequence[Need]:
-        return [Need(Customer, {"read", "create", "update", "delete"}), Need(Event, {"read"})]
+        needs = [Need(entity, {"read"}) for entity in (Event, Team)]
+        return [Need(Customer, {"read", "create", "update", "delete"}), *needs]
 
     def subscribers(self) -> Sequence[Subscriber]:
         return self._declared

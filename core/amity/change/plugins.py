@@ -10,7 +10,7 @@ from ..access import Principal
 from ..contracts import Context, LogEvent, Problem, Proposed, Subscriber, Validator
 from ..database import DatabaseError
 from ..entity import EntityType
-from ..events.matching import wanted
+from ..events.matching import shown, wanted
 from .errors import PluginError, repeatable
 from .refusals import Refusals
 
@@ -115,6 +115,7 @@ async def listen(session: Session, events: Sequence[LogEvent]) -> None:
         if not matching:
             continue
         handed = reacting(session, owned.plugin)
+        matching = [shown(session.crm.catalog, handed.session.rights, event) for event in matching]
         await call(
             owned.plugin,
             "subscriber",

@@ -202,7 +202,7 @@ class EntityType:
         """Whether rows have versions and can be deleted; records of a log do not."""
         return "deleted_at" in self.columns
 
-    @property
+    @cached_property
     def fixed(self) -> frozenset[str]:
         """Columns that never change once a row is there."""
         return frozenset(
@@ -213,7 +213,7 @@ class EntityType:
     def is_staged(self) -> bool:
         return issubclass(self.model, Staged)
 
-    @property
+    @cached_property
     def hidden(self) -> frozenset[str]:
         """Columns that no selection names: parts of relations and money, and what the core keeps for itself."""
         names = {relation.column.name for relation in self.to_one.values()}
@@ -221,12 +221,12 @@ class EntityType:
         names |= {g.type_column for g in self.generic.values()} | {g.id_column for g in self.generic.values()}
         return frozenset(names | self.internal)
 
-    @property
+    @cached_property
     def internal(self) -> frozenset[str]:
         """Columns that only the core's own code knows: the folded text for searching, and secrets."""
         return frozenset({"search_text", *self.options.secret} & set(self.columns))
 
-    @property
+    @cached_property
     def visible_columns(self) -> tuple[Column, ...]:
         """The columns that can be selected, filtered and sorted by under their own name."""
         hidden = self.hidden

@@ -20,7 +20,7 @@ from ..access import Principal
 from ..contracts import Context, LogEvent, Owned, Subscriber
 from ..database import Database, Transaction
 from ..database.clock import Clock
-from .matching import wanted
+from .matching import shown, wanted
 from .sequence import BEGINNING, Position, head, sequence
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class Dispatcher:
         actors = {event.actor for event in events}
         principal = Principal("plugin", plugin, on_behalf_of=actors.pop() if len(actors) == 1 else None)
         context = Context.of(self._crm.acting_as(principal), plugin)
+        events = [shown(self._crm.catalog, context.session.rights, event) for event in events]
         limit = worker.subscriber.timeout
         try:
             async with asyncio.timeout(limit) as running:
