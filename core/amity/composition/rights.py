@@ -10,7 +10,7 @@ from ..access import EVERY, VERBS, Role, TypeGrant, Verb
 from ..access.roles import owners
 from ..contracts import Need, NeedPermission, Owned, RoleGrant, RolePermission
 from ..entity import Catalog, EntityType
-from ..model import User
+from ..model import ExternalId, User
 from ..principals.defaults import BUILTIN_ROLES, granted_entity
 from ..principals.rules import parse_grant
 from ..query import QueryError
@@ -90,7 +90,11 @@ def needs(
             if (entity.code, verb) in held[info.name]:
                 work.problems.append(f"{where}: {verb} is declared twice; declare it once, with all that it needs")
             held[info.name][entity.code, verb] = grant
+    attached = catalog.of(ExternalId).code
     for name, grants_ in held.items():
+        # ids in other systems, of whatever it may read
+        for verb in ("read", "create"):
+            grants_.setdefault((attached, verb), TypeGrant())
         for code, verb in grants_:
             if verb in ("update", "delete") and (code, "read") not in grants_:
                 work.problems.append(
