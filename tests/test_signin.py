@@ -117,6 +117,20 @@ async def test_a_program_shows_its_key(crm: Crm, client: httpx2.AsyncClient) -> 
     assert (await client.get("/session", headers={"authorization": f"bearer  {key}"})).json()["roles"] == ["agent"]
 
 
+async def test_an_agent_logs_a_call_of_somebody_unknown(crm: Crm) -> None:
+    mutation = """mutation ($user: ID) {
+        logInteraction(input: {channel: "phone", direction: INBOUND, address: "+41445550199", userId: $user}) {
+            interaction { id user { name } }
+        }
+    }"""
+    async with browser(crm, "jonas@ourcompany.example") as client:
+        for user, name in ((None, "Jonas Frei"), (MIA, "Mia Keller")):
+            operation = {"query": mutation, "variables": {"user": user}}
+            logged = (await client.post("/graphql", json=operation)).json()["data"]["logInteraction"]
+            assert logged["interaction"]["user"] == {"name": name}
+            await crm.acting_as(SYSTEM).delete("Interaction", [logged["interaction"]["id"]])
+
+
 async def test_one_role_of_several_can_be_acted_under(crm: Crm) -> None:
     async with browser(crm) as client:
         mutation = {"query": "mutation { deleteTeams(ids: []) { userErrors { code } } }"}
@@ -145,8 +159,12 @@ async def test_what_was_taken_from_somebody_is_gone_with_the_next_request(crm: C
 async def test_a_sign_in_is_listed_and_ended_by_deleting_it(crm: Crm, client: httpx2.AsyncClient) -> None:
     async with browser(crm) as admin:
         await sign_in(client, "jonas@ourcompany.example")
-        query = f'{{ userSessions(where: {{user: {{id: {{eq: "{JONAS}"}}}}}}) {{ nodes {{ id userAgent }} }} }}'
-        answer = await admin.post("/graphql", json={"query": query})
+        query = """query ($user: ID!) {
+            userSessions(where: {user: {id: {eq: $user}}}, orderBy: [{createdAt: DESC}], first: 1) {
+                nodes { id userAgent }
+            }
+        }"""
+        answer = await admin.post("/graphql", json={"query": query, "variables": {"user": JONAS}})
         (found,) = answer.json()["data"]["userSessions"]["nodes"]
         assert found["userAgent"].startswith("python-httpx")
         assert not (await crm.acting_as(SYSTEM).delete(UserSession, [found["id"]])).errors

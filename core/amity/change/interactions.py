@@ -8,6 +8,7 @@ from uuid import UUID
 
 from ..channels import CHANNELS
 from ..contracts import UserError
+from ..entity import EntityType
 from ..model import Interaction
 from . import external, rights
 from .errors import Overtaken
@@ -51,7 +52,13 @@ async def log_interactions(session: Session, inputs: Sequence[LogInteractionInpu
                 first[pair] = index
     found = await _identities(session, inputs, new)
     rows = [_row(session, inputs[index], found.get(index)) for index in new]
-    written = await create(session, Interaction, rows, on_error="skip_invalid", implied=_implied(inputs))
+    implied = _implied(inputs)
+    user = _logging(session, entity)
+    if user is not None and not any("user_id" in row for row in rows):
+        implied.add("user_id")
+    if user is not None:
+        rows = [{"user_id": user, **row} for row in rows]
+    written = await create(session, Interaction, rows, on_error="skip_invalid", implied=implied)
     errors: dict[int, UserError] = {}
     for error in written.errors:
         errors.setdefault(error.index, error)
@@ -74,6 +81,13 @@ async def log_interactions(session: Session, inputs: Sequence[LogInteractionInpu
 def _implied(inputs: Sequence[LogInteractionInput]) -> set[str]:
     """What is noted of an interaction without being asked for."""
     return {"identity"} if any(item.occurred_at is not None for item in inputs) else {"identity", "occurred_at"}
+
+
+def _logging(session: Session, entity: EntityType) -> UUID | None:
+    """The user who logs something, and so took part in it unless another is named; None where a role sets that."""
+    if session.principal.kind != "user" or "user_id" in session.rights.presets(entity, "create"):
+        return None
+    return session.principal.facts.user
 
 
 async def _identities(

@@ -40,7 +40,9 @@ class LogInteractionInput(BaseModel):
         default=None, description="The customer; looked up by the address where it is not given"
     )
     address: str | None = Field(default=None, description="The customer's address on the channel")
-    user_id: Annotated[UUID, IdOf(User)] | None = Field(default=None, description="The user who took part")
+    user_id: Annotated[UUID, IdOf(User)] | None = Field(
+        default=None, description="The user who took part; whoever logs it by default"
+    )
     subject: str | None = Field(default=None, description="Subject or summary, one line")
     body: str | None = Field(default=None, description="What was said")
     occurred_at: AwareDatetime | None = Field(default=None, description="When it happened; now by default")
