@@ -196,12 +196,6 @@ def test_a_database_that_can_not_be_reached_is_told(amity: Run) -> None:
     assert "expected sqlite:///path or postgresql://" in text
 
 
-def test_the_server_listens_on_loopback_only(amity: Run) -> None:
-    done(amity("migrate"))
-    text = refused(amity("serve", "--host", "0.0.0.0"))
-    assert "there is no sign-in yet; listen on 127.0.0.1" in text
-
-
 def test_scores_are_computed_from_the_command_line(amity: Run, tmp_path: Path) -> None:
     done(amity("init"))
     (tmp_path / "amity.toml").write_text('plugins = ["rfm"]\n', encoding="utf-8")

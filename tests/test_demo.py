@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from examples.demo.northlight import generate, state
+from examples.demo.northlight import generate, let_in, state
 
 from amity import (
     SYSTEM,
@@ -24,7 +24,9 @@ from amity import (
     Related,
     Relationship,
     StageMove,
+    Update,
 )
+from amity.settings import load
 from amity_rfm import Rfm
 
 MakeCrm = Callable[..., AbstractAsyncContextManager[Crm]]
@@ -94,6 +96,34 @@ async def test_its_customers_are_in_segments(make_crm: MakeCrm) -> None:
         segments = {row["rfm"]["segment"] for row in await query.select("rfm.segment").all()}
         assert len(segments) >= 5
         assert "champions" in segments
+
+
+async def test_its_three_users_see_what_their_roles_say(make_crm: MakeCrm) -> None:
+    settings = load(SCRIPT.with_name("amity.toml"))
+    sign_ins = settings.sections["graphql"]["sign_ins"]
+    quick = {"argon2_memory": 8, "argon2_passes": 1, "argon2_lanes": 1}
+    async with make_crm([Rfm], {"sign_in": quick}) as crm:
+        await generate(crm, scale=0.1, today=TODAY)
+        await let_in(crm, {item["email"]: item["password"] for item in sign_ins})
+        sessions = {}
+        for item in sign_ins:
+            principal = await crm.access.by_session(await crm.access.sign_in(item["email"], item["password"]))
+            assert principal
+            sessions[principal.roles[0].name] = crm.acting_as(principal)
+        customers = {role: await session.find(Customer).count() for role, session in sessions.items()}
+        deals = {role: await session.find(Deal).count() for role, session in sessions.items()}
+        agent = sessions["agent"]
+        mine = {"owner": {"id": {"eq": agent.principal.name}}}
+        own = await agent.find(Customer).where(mine).count()
+        colleague = await agent.find(Customer).where({"not": mine}).select("id").one()
+
+        assert customers["admin"] == customers["read-only"] == 200
+        assert 0 < own < customers["agent"] < 200
+        assert 0 < deals["agent"] < deals["admin"] == deals["read-only"]
+        assert await agent.find(Customer).where({"rfm": {"r": {"gte": 1}}}).count() > 0
+        assert colleague
+        assert not (await agent.update(Customer, [Update(colleague["id"], {"note": "Called"})])).errors
+        assert (await agent.delete(Customer, [colleague["id"]])).errors
 
 
 async def test_the_same_seed_makes_the_same_company(make_crm: MakeCrm) -> None:

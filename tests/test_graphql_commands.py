@@ -104,6 +104,27 @@ def test_the_server_starts_tells_where_it_is_and_ends_when_asked(folder: Path) -
     assert not (folder / "crm.sqlite3-wal").exists()
 
 
+def test_a_server_that_others_can_reach_says_so(folder: Path) -> None:
+    typed, email = "correct horse battery staple\n", "mia@ourcompany.example"
+    amity(folder, "access", "add-user", email, "--role", "admin", "--password-stdin", stdin=typed)
+    command = shutil.which("amity", path=os.path.dirname(sys.executable))
+    assert command
+    server = subprocess.Popen(
+        [command, "serve", "--host", "0.0.0.0", "--port", "0"], cwd=folder, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        lines = [server.stdout.readline() for _ in range(3)]
+        assert "put a proxy with https in front" in lines[2]
+        assert "allowed_hosts" in lines[2]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(20) == 0
+        assert server.stdout.read() == ""
+    finally:
+        server.kill()
+        server.communicate()
+
+
 # --- GraphiQL's files ---------------------------------------------------------------------------------------
 
 
