@@ -379,6 +379,10 @@ async def test_a_new_password_signs_out_everywhere(make_crm: MakeCrm) -> None:
         token = await crm.access.sign_in(MAIL, "another one")
         done(await session.run("sign_out_everywhere", [{}]))
         assert await crm.access.by_session(token) is None
+        guess = {"password": "third password", "old_password": "guessed"}
+        told = [(await session.run("set_password", [guess])).errors[0].message for _ in range(4)]
+        assert told[:3] == ["is not the password until now"] * 3
+        assert told[3].startswith("too many attempts")
 
 
 # --- what roles begin with ----------------------------------------------------------------------------------

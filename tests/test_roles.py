@@ -448,6 +448,10 @@ async def test_a_key_of_a_plugin_has_the_rights_of_its_role(company: Company) ->
     assert rights.granted(crm.catalog.of(Customer), "read")
     assert not rights.granted(crm.catalog.of(Wish), "read")
     assert not rights.may("care.answer")
+    # not even one that acts as the core, or whose role has gone
+    for core in (Principal("plugin", "core", roles=keyed.roles, key="k"), Principal("plugin", "core", key="k")):
+        assert not crm.policy.rights(core).granted(crm.catalog.of(Wish), "read")
+        assert not crm.policy.rights(core).may("core.manage_access")
 
 
 async def first(crm: Crm, entity: type[Record]) -> str:

@@ -87,10 +87,12 @@ class RolePolicy:
 
     def rights(self, principal: Principal) -> Rights:
         """The principal's rights; the rules of each set of roles are worked out once."""
-        if principal.kind == "system" or (principal.kind == "plugin" and principal.name == "core"):
-            return Everything(principal)
         roles, plugin = _roles(principal.roles), None
-        if principal.kind == "plugin" and not roles:
+        # a key that acts as a plugin has the rights of its role, not those of the plugin's code
+        code = principal.kind == "plugin" and not roles and principal.key is None
+        if principal.kind == "system" or (code and principal.name == "core"):
+            return Everything(principal)
+        if code:
             known = self._plugins.get(principal.name)
             roles, plugin = (known,) if known else (), principal.name
         elif principal.kind == "anonymous":

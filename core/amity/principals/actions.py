@@ -19,6 +19,7 @@ from ..model import ApiKey, Customer, Grant, PermissionGrant, RoleMember, User, 
 from ..model import Role as RoleEntity
 from ..query import QueryError
 from . import passwords
+from .errors import TooManyAttempts
 from .loading import keep
 from .rules import parse_grant
 from .tokens import KEY, new_token
@@ -382,7 +383,11 @@ async def set_password(context: Context, inputs: Sequence[PasswordInput]) -> Seq
                 raise _Mended("password", "invalid", problem)
             user = await _oneself_or(context, item.user)
             if user == context.principal.facts.user:
-                if not await access.has_password(user, item.old_password):
+                try:
+                    right = await access.has_password(user, item.old_password)
+                except TooManyAttempts as error:
+                    raise _Mended("old_password", "invalid", str(error)) from error
+                if not right:
                     raise _Mended("old_password", "invalid", "is not the password until now")
             else:
                 await _may_act_as(context, user, "set the password of")

@@ -15,7 +15,7 @@ class TooManyAttempts(SignInFailed):
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
-        super().__init__(f"too many attempts to sign in; try again in {seconds} seconds")
+        super().__init__(f"too many attempts; try again in {seconds} seconds")
 
 
 __all__ = ["SignInFailed", "TooManyAttempts"]

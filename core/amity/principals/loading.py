@@ -40,6 +40,8 @@ PORTAL = "portal"
 TOUCHED = timedelta(minutes=1)
 """How often the last use of a session or key is written down at most."""
 Fetch = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]
+MAX_ACCOUNT = 320
+"""Characters of an account's name that are told apart; no e-mail address is longer."""
 MAX_ACCOUNTS = 10_000
 """Accounts whose failed attempts are remembered at most."""
 
@@ -224,7 +226,10 @@ class Access:
 
     async def _open(self, id: UUID, user_agent: str, renewed: str | None) -> str:
         """A new session of a user, and what is noted of it."""
-        principal = in_name_of(await self.user(id))
+        try:
+            principal = in_name_of(await self.user(id))
+        except LookupError as error:  # not active any more, since this moment
+            raise SignInFailed from error
         token = new_token(SESSION, new_id())
 
         async def work(session: Session) -> None:
@@ -278,7 +283,10 @@ class Access:
             if (held := self._roles.get(id)) is None or held.version != version
         ]
         if stale:
-            self._roles |= await self.load_roles(stale, self._read)
+            read = await self.load_roles(stale, self._read)
+            for id in stale:
+                self._roles.pop(id, None)  # of one that was deleted this moment, nothing is left
+            self._roles |= read
         found = (self._roles.get(id) for id in wanted)
         return tuple(sorted((role for role in found if role is not None), key=lambda role: role.name))
 
@@ -399,7 +407,7 @@ class _Attempts:
 
         Raises :class:`TooManyAttempts` for an account that has to wait.
         """
-        now = datetime.now(UTC)
+        account, now = account[:MAX_ACCOUNT], datetime.now(UTC)
         failures = self._failures.get(account)
         if failures is not None:
             left = failures.since + self._window - now
@@ -416,7 +424,7 @@ class _Attempts:
         self._failures.setdefault(account, _Failures(0, now)).count += 1
 
     def forget(self, account: str) -> None:
-        self._failures.pop(account, None)
+        self._failures.pop(account[:MAX_ACCOUNT], None)
 
 
 __all__ = ["PORTAL", "Access", "keep"]

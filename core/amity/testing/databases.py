@@ -25,6 +25,7 @@ from ..migration.manifest import manifest_of
 from ..migration.migrate import create_unmigrated
 from ..migration.render import render_operation
 from ..migration.schema import Schema, declared
+from ..principals.defaults import defaults_of
 
 if TYPE_CHECKING:
     from ..composition import Composition
@@ -107,6 +108,7 @@ def _digest(composition: Composition) -> str:
     for info in composition.plugins:
         operations = operations_between(Schema(), schema, info.name)
         parts += [repr(manifest_of(composition, info)), *map(render_operation, operations)]
+        parts += map(repr, defaults_of(composition.catalog, composition.grants, info.name))
     parts += [f"{migration.app_label}.{migration.name}" for migration in files.load(files.modules(composition))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
