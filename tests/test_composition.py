@@ -18,6 +18,7 @@ from tortoise import fields
 from amity import (
     Action,
     CompositionError,
+    ContactPoint,
     Context,
     Count,
     Crm,
@@ -26,14 +27,19 @@ from amity import (
     Entity,
     EntityOptions,
     Job,
+    Need,
+    NeedPermission,
     Permission,
     Plugin,
     Purchases,
+    RoleGrant,
+    RolePermission,
     Scorer,
     SettingsError,
     StageMove,
     Subscriber,
     Sum,
+    Team,
     Validator,
     batch,
     expression,
@@ -801,4 +807,109 @@ def test_jobs_of_one_name_are_told() -> None:
     assert found == (
         "plugins 'scoring' and 'working' both have a job 'compute_fit'; "
         "its name is kept with what was enqueued and must be unique"
+    )
+
+
+# --- rights -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_grants_is_told_by_plugin_and_name() -> None:
+    class Generous(Plugin):
+        name = "generous"
+
+        def grants(self) -> Sequence[Any]:
+            return [
+                RoleGrant("chief", Customer, {"read"}),
+                RoleGrant("agent", "*", {"read"}),
+                RolePermission("agent", "core.move_deal"),
+                RolePermission("agent", "generous.give"),
+                "everything",
+            ]
+
+    told = "plugin 'generous': a grant to the role"
+    assert problems(Generous) == (
+        f"{told} 'chief': there is no such role; there are admin, agent, read-only, portal",
+        f"{told} 'chief' on Customer: a plugin gives rights on its own entities alone",
+        f"{told} 'agent' on *: a plugin gives rights on its own entities alone",
+        f"{told} 'agent': 'core.move_deal' is no permission of this plugin; it gives its own",
+        f"{told} 'agent': there is no permission 'generous.give'; declare it in the permissions hook",
+        "plugin 'generous': the hook grants returned 'everything'; expected values of RoleGrant or RolePermission",
+    )
+
+
+def test_what_is_wrong_with_rows_fields_and_actions_of_a_grant_is_told() -> None:
+    class Careless(Loyalty):
+        name = "loyalty"
+
+        def grants(self) -> Sequence[RoleGrant]:
+            entity = self.entities()[0]
+            return [
+                RoleGrant("agent", entity, {"paint"}),
+                RoleGrant("agent", entity, {"read"}, "some"),
+                RoleGrant("agent", entity, {"read"}, {"colour": {"eq": "red"}}),
+                RoleGrant("agent", entity, {"read"}, fields=["pionts"]),
+            ]
+
+    found = problems(Careless)
+    assert [problem.split(": ", 2)[2] for problem in found] == [
+        "unknown actions paint; there are read, create, update, delete",
+        "rows: is 'some'; expected all, own, team, none, or a filter",
+        next(p.split(": ", 2)[2] for p in found if "colour" in p),
+        next(p.split(": ", 2)[2] for p in found if "pionts" in p),
+    ]
+    assert all(p.startswith("plugin 'loyalty': a grant to the role 'agent' on ") for p in found)
+
+
+def test_what_is_wrong_with_needs_is_told_by_plugin_and_name() -> None:
+    class Greedy(Loyalty):
+        name = "loyalty"
+
+        def needs(self) -> Sequence[Any]:
+            return [
+                Need(self.entities()[0], {"read"}),
+                Need(ContactPoint, {"read"}),
+                Need(Deal, {"update"}, fields=["nmae"]),
+                Need(Team, {"update"}),
+                NeedPermission("core.fly"),
+            ]
+
+    found = problems(Greedy)
+    entity = Greedy().entities()[0].__name__
+    own = f"plugin 'loyalty': a need of {entity!r}: the plugin may do everything with its own entities already"
+    assert own in found
+    assert (
+        "plugin 'loyalty': a need of ContactPoint without Customer, which it belongs to (ContactPoint.customer), "
+        "reaches nothing; add Need(Customer, {'read'})" in found
+    )
+    assert any("a need of 'Deal': fields: Deal has no field 'nmae'" in problem for problem in found)
+    assert "plugin 'loyalty': a need to update core.Team without reading it reaches nothing; add 'read'" in found
+    assert any("there is no permission 'core.fly'" in problem for problem in found)
+    assert len(found) == 5
+
+
+def test_owners_and_guards_lead_somewhere() -> None:
+    class Parcel(Entity):
+        """Something that was sent."""
+
+        customer: Any = fields.ForeignKeyField("core.Customer", related_name="parcels", on_delete=fields.CASCADE)
+        weight = fields.IntField(default=0, db_default=0)
+
+        options = EntityOptions(
+            prefix="par", owner=("customer.owner", "customer", "wieght"), guarded={"weight": "post.weigh"}
+        )
+
+    class Post(Plugin):
+        name = "post"
+
+        def entities(self) -> Sequence[type[Record]]:
+            return [Parcel]
+
+    told, expected = (
+        "plugin 'post': Parcel.options",
+        "expected relations to one row, like 'owner' or 'customer.owner'",
+    )
+    assert problems(Post) == (
+        f"{told}.owner: 'customer' does not lead to a user; {expected}",
+        f"{told}.owner: 'wieght' does not lead to a user; {expected}",
+        f"{told}.guarded: there is no permission 'post.weigh'; declare it in the permissions hook",
     )

@@ -83,6 +83,7 @@ def needs(
             continue
         if entity.plugin == info.name:
             work.problems.append(f"{where}: the plugin may do everything with its own entities already")
+            continue
         _check_actions(work, where, item.actions)
         for verb in VERBS:
             if verb not in item.actions:
