@@ -536,9 +536,13 @@ async def test_writing_what_guards_rights_needs_a_permission(company: Company) -
     with pytest.raises(AccessDenied, match=r"may not write User\.team"):
         await moving.update(User, [Update(me, {"team_id": company.teams["zoe"]})])
     where = role(crm, {Customer: {"owner": {"team_id": {"eq": "$team"}}}}, name="w")
-    assert "team" not in (
-        crm.policy.rights(company.principal("mia", writing, managing, where)).fields(user, "update") or ()
-    )
+    placed = crm.policy.rights(company.principal("mia", writing, managing, where)).fields(user, "update")
+    assert placed is not None
+    assert "team" not in placed
+    # unless they see everything anyway
+    every = Role("every", uuid4(), grants={("*", "read"): TypeGrant()})
+    above = crm.policy.rights(company.principal("mia", writing, managing, by_team, every)).fields(user, "update")
+    assert above is None or "team" in above
 
 
 # --- placeholders -------------------------------------------------------------------------------------------

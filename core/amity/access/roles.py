@@ -361,7 +361,16 @@ class _Rules:
             return False
         # who sees by teams, and could move to another one, would see what that one sees
         teams = entity.name == self._user and name == "team"
-        return not teams or not any(_by_team(grant) for role in self.roles for grant in role.grants.values())
+        return not teams or not any(
+            _by_team(grant) and not self._whole(code, verb)
+            for role in self.roles
+            for (code, verb), grant in role.grants.items()
+        )
+
+    def _whole(self, code: str, verb: Verb) -> bool:
+        """Whether one of the roles lets through everything, so that what else is granted gains nothing."""
+        found = (role.grants.get((code, verb)) or role.grants.get((EVERY, verb)) for role in self.roles)
+        return TypeGrant() in found
 
     def presets(self, entity: EntityType, verb: Verb) -> tuple[tuple[str, Any], ...] | None:
         """None where the roles disagree."""
