@@ -83,7 +83,7 @@ ROOMS = [
     ["tree"],
     ["model"],
     ["entity"],
-    ["channels", "settings"],
+    ["channels", "settings", "network", "outbound"],
     ["database"],
 ]
 """From the top of the house down; imports lead down only."""
