@@ -1,12 +1,15 @@
 """The core's entities."""
 
-from .communication import ContactPoint, Interaction
+from .communication import DELIVERY, ContactPoint, Conversation, File, Interaction, Participant
+from .connection import Connection, Undelivered
+from .consent import ConsentEntry
 from .customer import Customer, ExternalId, Relationship
 from .job import JobRun
 from .log import Event
 from .pipeline import Deal, Pipeline, Stage, StageMove
 from .score import Score, ScoreDraft, ScoreRun
 from .team import Team, User
+from .template import Template, TemplateText
 
 CORE_ENTITIES = (
     Team,
@@ -14,7 +17,15 @@ CORE_ENTITIES = (
     Customer,
     ContactPoint,
     Relationship,
+    Connection,
+    Conversation,
     Interaction,
+    Participant,
+    File,
+    Undelivered,
+    ConsentEntry,
+    Template,
+    TemplateText,
     Pipeline,
     Stage,
     Deal,
@@ -29,13 +40,19 @@ CORE_ENTITIES = (
 
 __all__ = [
     "CORE_ENTITIES",
+    "DELIVERY",
+    "Connection",
+    "ConsentEntry",
     "ContactPoint",
+    "Conversation",
     "Customer",
     "Deal",
     "Event",
     "ExternalId",
+    "File",
     "Interaction",
     "JobRun",
+    "Participant",
     "Pipeline",
     "Relationship",
     "Score",
@@ -44,5 +61,8 @@ __all__ = [
     "Stage",
     "StageMove",
     "Team",
+    "Template",
+    "TemplateText",
+    "Undelivered",
     "User",
 ]
