@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from .contracts import Action, FieldDeclaration, Job, Permission, Purchases, Scorer, Subscriber, Validator
 from .entity import Record
+from .messages import Channel
 
 if TYPE_CHECKING:
     import click
@@ -103,6 +104,10 @@ class Plugin(Generic[S]):
         """Work in the background."""
         return ()
 
+    def channels(self) -> Sequence[Channel[Any]]:
+        """Ways of reaching customers."""
+        return ()
+
     def commands(self) -> Sequence[click.Command]:
         """Commands of the ``amity`` command line. ``@click.pass_obj`` hands them an ``amity.cli.App``."""
         return ()
@@ -132,6 +137,7 @@ HOOKS: tuple[str, ...] = (
     "scorers",
     "purchases",
     "jobs",
+    "channels",
     "commands",
     "routes",
     "lifespan",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..channels import AddressError, channel, normalize_email
+from ..channels import AddressError, Channels, normalize_email
 from ..database.folding import fold
 from ..entity import EntityType, Record
 from ..model import ContactPoint, Interaction, User
@@ -22,6 +22,7 @@ class Circumstances:
     index: int
     before: Mapping[str, Any] | None
     new: bool
+    channels: Channels
     region: str
     refusals: Refusals
 
@@ -52,7 +53,7 @@ def _contact_point(values: Values, where: Circumstances) -> None:
     if name is None:
         return
     try:
-        kind = channel(name)
+        kind = where.channels.channel(name)
     except LookupError as problem:
         where.refuse("channel", str(problem.args[0]))
         return
@@ -78,7 +79,7 @@ def _interaction(values: Values, where: Circumstances) -> None:
     name, address = both.get("channel"), both.get("address")
     if name is not None and ("channel" in values or "address" in values):
         try:
-            kind = channel(name)
+            kind = where.channels.channel(name)
         except LookupError as problem:
             where.refuse("channel", str(problem.args[0]))
             return

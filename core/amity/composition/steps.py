@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ..channels import CHANNELS
 from ..entity import Catalog
 from ..plugin import Plugin
 from ..settings import Settings
+from .channels import channels, kinds
 from .declarations import actions, check_renames_used, commands, permissions, subscribers, validators
 from .discovery import check_sections, collect
 from .entities import catalog
@@ -35,11 +37,12 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     work.done()
     manager = register(work)
     work.done()
-    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, manager.hook)
+    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, {}, CHANNELS, manager.hook)
     scoring = scorers(work, bare)
     entities = catalog(work, bare, scoring)
     work.done()
     rights = permissions(work, bare)
+    reached = channels(work, bare)
     composed = dataclasses.replace(
         bare,
         catalog=entities,
@@ -51,6 +54,8 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
         scorers=MappingProxyType(scoring),
         purchases=purchases(work, bare, entities),
         jobs=MappingProxyType(jobs(work, bare, scoring)),
+        channels=MappingProxyType(reached),
+        kinds=kinds(reached),
     )
     check_renames_used(work, bare, entities)
     work.done()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..channels import Channels
 from ..contracts import Owned
 from ..entity import Catalog
 from ..plugin import Plugin
@@ -48,6 +49,10 @@ class Composition:
     purchases: tuple[Owned[Any], ...]
     jobs: Mapping[str, Owned[Any]]
     """The plugins' own, and one for each scorer."""
+    channels: Mapping[str, Owned[Any]]
+    """The plugins' channels by name."""
+    kinds: Channels
+    """Every channel that addresses belong to, the core's own as well."""
     hooks: Any
     """The pluggy hook caller, for layers that add hooks of their own."""
 
