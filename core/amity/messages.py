@@ -271,6 +271,10 @@ class Channel(Generic[A]):
             return CHANNELS[self.name].normalize(address, region)
         return CHANNELS["web"].normalize(address, region)
 
+    def message_id(self, connection: Connected[A], id: UUID) -> str:
+        """The message id of a new message, made from its own id before it is sent for the first time."""
+        return encode_id("int", id)
+
     async def receive(self, connection: Connected[A], request: RawRequest) -> Sequence[Item]:
         """What a webhook brought. Raises :class:`Forged` where its signature is wrong."""
         raise NotImplementedError(f"the channel {self.name!r} receives nothing over HTTP")

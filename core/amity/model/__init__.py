@@ -1,6 +1,6 @@
 """The core's entities."""
 
-from .communication import DELIVERY, ContactPoint, Conversation, File, Interaction, Participant
+from .communication import DELIVERY, ContactPoint, Conversation, File, Interaction, MessageReference, Participant
 from .connection import Connection, Undelivered
 from .consent import ConsentEntry
 from .customer import Customer, ExternalId, Relationship
@@ -20,6 +20,7 @@ CORE_ENTITIES = (
     Connection,
     Conversation,
     Interaction,
+    MessageReference,
     Participant,
     File,
     Undelivered,
@@ -52,6 +53,7 @@ __all__ = [
     "File",
     "Interaction",
     "JobRun",
+    "MessageReference",
     "Participant",
     "Pipeline",
     "Relationship",

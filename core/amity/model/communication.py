@@ -187,6 +187,12 @@ class Interaction(Entity):
     remote_id = fields.CharField(
         max_length=500, null=True, description="The id that the provider gave it when it was sent"
     )
+    in_reply_to = fields.CharField(
+        max_length=500,
+        null=True,
+        description="The message id that it answers, whether or not that message is here",
+    )
+    attempts = fields.IntField(default=0, db_default=0, description="How often it was tried to send it")
     delivery = fields.CharField(
         max_length=10, null=True, description="How far it has come on its way out; it only ever moves forward"
     )
@@ -207,6 +213,8 @@ class Interaction(Entity):
             "automatic",
             "message_id",
             "remote_id",
+            "in_reply_to",
+            "attempts",
             "delivery",
             "failure",
             "delivered_at",
@@ -222,11 +230,31 @@ class Interaction(Entity):
         unique=(Unique(("connection", "message_id")),),
         indexes=(
             SqlIndex("thread", "(conversation_id, occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),
+            SqlIndex(
+                "orphans",
+                "(connection_id, in_reply_to) WHERE in_reply_to IS NOT NULL AND reply_to_id IS NULL "
+                "AND deleted_at IS NULL",
+            ),
             SqlIndex("remote", "(connection_id, remote_id) WHERE remote_id IS NOT NULL AND deleted_at IS NULL"),
             SqlIndex("outbox", "(delivery, id) WHERE delivery IN ('queued', 'sending') AND deleted_at IS NULL"),
             SqlIndex("timeline", "(customer_id, occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),
             SqlIndex("newest", "(occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),
         ),
+    )
+
+
+class MessageReference(Record):
+    """That a message id belongs to a conversation: of a message that is here, or of one that others only name."""
+
+    connection = fields.UUIDField(description="The connection whose message id it is")
+    message_id = fields.CharField(max_length=500, description="The message id")
+    conversation = fields.UUIDField(description="The conversation")
+
+    options = EntityOptions(
+        prefix="mrf",
+        api=frozenset(),
+        unique=(Unique(("connection", "message_id")),),
+        indexes=(SqlIndex("conversation", "(conversation)"),),
     )
 
 
