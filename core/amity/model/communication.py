@@ -6,7 +6,7 @@ from typing import Any
 
 from tortoise import fields
 
-from ..entity import EDITABLE, Entity, EntityOptions, SqlIndex, Unique
+from ..entity import EDITABLE, Entity, EntityOptions, Record, SqlIndex, Unique
 
 DELIVERY = ("queued", "sending", "sent", "delivered", "read", "failed")
 """How far a message has come on its way out, in the order in which it moves."""
@@ -190,7 +190,7 @@ class Interaction(Entity):
     in_reply_to = fields.CharField(
         max_length=500,
         null=True,
-        description="The message id that it answers, whether or not that message is here",
+        description="Message id that it answers, whether or not that is here",
     )
     attempts = fields.IntField(default=0, db_default=0, description="How often it was tried to send it")
     delivery = fields.CharField(
@@ -244,7 +244,7 @@ class Interaction(Entity):
 
 
 class MessageReference(Record):
-    """That a message id belongs to a conversation: of a message that is here, or of one that others only name."""
+    """That a message id belongs to a conversation, be the message here or only named by others."""
 
     connection = fields.UUIDField(description="The connection whose message id it is")
     message_id = fields.CharField(max_length=500, description="The message id")
