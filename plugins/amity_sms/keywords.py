@@ -55,8 +55,9 @@ def _folded(text: str) -> str:
         " " if unicodedata.category(char)[0] in "PSZC" else char
         for char in unicodedata.normalize("NFKC", text).casefold()
     )
-    # folding the Turkish İ leaves a dot behind
-    return unicodedata.normalize("NFC", " ".join("".join(kept).split()).replace("i\u0307", "i"))
+    # Turkish has two letters i, of which folding knows nothing
+    words = " ".join("".join(kept).split()).replace("i\u0307", "i").replace("ı", "i")
+    return unicodedata.normalize("NFC", words)
 
 
 def _keywords() -> dict[str, Keyword]:
