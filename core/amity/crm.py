@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,6 +25,7 @@ from .entity import Catalog, EntityType, Record
 from .events import EventLog
 from .events.sequence import head
 from .jobs import Jobs
+from .messaging.storage import Storage, storage_of
 from .plugin import Plugin
 from .query import Answer, Statement, read
 from .query.find import Find
@@ -82,6 +84,11 @@ class Crm:
         """Every entity of every enabled plugin."""
         return self.composition.catalog
 
+    @cached_property
+    def storage(self) -> Storage:
+        """Where the bytes of files are kept, as ``[files]`` says."""
+        return storage_of(self.settings.files)
+
     async def open(self, *, dispatch: bool = True) -> None:
         """Connects, and starts what plugins run.
 
@@ -110,6 +117,8 @@ class Crm:
         try:
             await self._lifespans.aclose()
         finally:
+            if "storage" in self.__dict__:
+                await self.storage.close()
             await self.database.close()
 
     async def settle(self, timeout: float = 60.0) -> Sequence[str]:

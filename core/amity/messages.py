@@ -275,6 +275,9 @@ class Channel(Generic[A]):
         """The message id of a new message, made from its own id before it is sent for the first time."""
         return encode_id("int", id)
 
+    async def check(self, connection: Connected[A]) -> None:
+        """Tries the account, without sending anything. Raises an exception whose message says what is wrong."""
+
     async def receive(self, connection: Connected[A], request: RawRequest) -> Sequence[Item]:
         """What a webhook brought. Raises :class:`Forged` where its signature is wrong."""
         raise NotImplementedError(f"the channel {self.name!r} receives nothing over HTTP")

@@ -7,8 +7,13 @@ from typing import Any
 
 from .. import __version__
 from ..change.verbs import CORE_ACTIONS, CORE_PERMISSIONS
-from ..contracts import Action, Permission, Purchases
+from ..contracts import Action, FieldDeclaration, Job, Permission, Purchases
 from ..entity import Record
+from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
+from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
+from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS, FILE_JOBS
+from ..messaging.html import HTML_FIELDS
+from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
 from ..model import CORE_ENTITIES, Deal
 from ..plugin import Plugin
 from ..scores.actions import COMPUTE_SCORES, COMPUTE_SCORES_ACTION
@@ -25,10 +30,30 @@ class Core(Plugin):
         return CORE_ENTITIES
 
     def actions(self) -> Sequence[Action[Any]]:
-        return (*CORE_ACTIONS, COMPUTE_SCORES_ACTION)
+        return (
+            *CORE_ACTIONS,
+            COMPUTE_SCORES_ACTION,
+            *CONNECTION_ACTIONS,
+            *FILE_ACTIONS,
+            *CONSENT_ACTIONS,
+            *TEMPLATE_ACTIONS,
+        )
+
+    def fields(self) -> Sequence[FieldDeclaration]:
+        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
+
+    def jobs(self) -> Sequence[Job[Any]]:
+        return FILE_JOBS
 
     def permissions(self) -> Sequence[Permission]:
-        return (*CORE_PERMISSIONS, COMPUTE_SCORES)
+        return (
+            *CORE_PERMISSIONS,
+            COMPUTE_SCORES,
+            MANAGE_CONNECTIONS,
+            ADD_FILE,
+            RECORD_CONSENT,
+            SAVE_TEMPLATE,
+        )
 
     def purchases(self) -> Sequence[Purchases]:
         won = {"stage": {"category": {"eq": "won"}}}
