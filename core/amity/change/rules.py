@@ -10,6 +10,7 @@ from ..channels import AddressError, Channels, normalize_email
 from ..database.folding import fold
 from ..entity import EntityType, Record
 from ..model import ContactPoint, Interaction, User
+from .delivery import moves_forward
 from .refusals import Refusals
 
 Values = dict[str, Any]
@@ -75,6 +76,9 @@ def _user(values: Values, where: Circumstances) -> None:
 
 
 def _interaction(values: Values, where: Circumstances) -> None:
+    before, after = (where.before or {}).get("delivery"), values.get("delivery")
+    if "delivery" in values and after != before and not moves_forward(before, after):
+        where.refuse("delivery", f"only moves forward, and {before} does not lead to {after or 'nothing'}")
     both = {**(where.before or {}), **values}
     name, address = both.get("channel"), both.get("address")
     if name is not None and ("channel" in values or "address" in values):

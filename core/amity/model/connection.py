@@ -36,11 +36,14 @@ class Connection(Entity):
     fetched_at = fields.DatetimeField(null=True, description="When it was last fetched (UTC)")
     failure = fields.TextField(null=True, description="What is wrong with it; null while it works")
 
+    listener = fields.CharField(max_length=50, null=True, description="The process that listens to it")
+    listened_until = fields.DatetimeField(null=True, description="By when that process is taken for dead (UTC)")
+
     options = EntityOptions(
         prefix="con",
         api={"read", "update", "delete", "restore"},
         read_only={"channel", "settings", "cursor", "fetched_at", "failure"},
-        secret={"secrets"},
+        secret={"secrets", "listener", "listened_until"},
         fixed={"channel"},
         unique=("name",),
     )
