@@ -14,7 +14,7 @@ from ..database import recorded
 from ..messaging.secrets import new_key
 from ..plugin import Plugin
 from ..settings import from_mapping
-from .channels import PUBLIC_URL, Arrived, ChannelCase, Written, assert_channels
+from .channels import PUBLIC_URL, Arrived, ChannelCase, Written, assert_channels, post
 from .databases import drop_templates, empty_database, fresh_database
 from .scorers import assert_scorers
 
@@ -113,5 +113,6 @@ __all__ = [
     "empty_database",
     "fresh_database",
     "make_crm",
+    "post",
     "recorded",
 ]
