@@ -323,4 +323,5 @@ class File(Entity):
         secret={"storage_key"},
         choices={"state": ("stored", "pending", "refused")},
         personal=("name",),
+        indexes=(SqlIndex("storage", "(storage_key)"),),
     )
