@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import urlsplit
 
 from amity import Capabilities, Channel, Connected, Item, Outbound, RawRequest, Refused, Sent
 from amity.channels import CHANNELS, AddressError
+from amity.network import addresses
 
 from .account import SmsAccount
 from .receiving import items_of
@@ -36,6 +38,12 @@ class SmsChannel(Channel[SmsAccount]):
             return CHANNELS["sms"].normalize(text, region)
         except AddressError as error:
             raise AddressError(f"{error}; a short code of 3 to 6 digits, or a name of up to 11 letters") from None
+
+    async def check(self, connection: Connected[SmsAccount]) -> None:
+        """Whether the gateway's host is known, and may be connected to."""
+        account = connection.settings
+        parts = urlsplit(account.url)
+        await addresses(parts.hostname or "", parts.port or 443, allow_private=account.allow_private)
 
     async def receive(self, connection: Connected[SmsAccount], request: RawRequest) -> Sequence[Item]:
         verify(connection.settings, request)

@@ -535,11 +535,11 @@ def _text() -> str:
     return f"Message {uuid4().hex}"
 
 
-def _outbound(trial: _Trial, address: str, text: str, **more: Any) -> Outbound:
+async def _outbound(trial: _Trial, address: str, text: str, **more: Any) -> Outbound:
     id = uuid4()
     return Outbound(
         id=id,
-        message_id=trial.channel.message_id(id),
+        message_id=trial.channel.message_id(await trial.opened(), id),
         address=trial.normal(address),
         subject="About your order" if trial.channel.can.subject else None,
         body=text,
@@ -561,7 +561,7 @@ async def _handed_over(trial: _Trial, messages: Sequence[Outbound]) -> Sequence[
 async def _sends_again(trial: _Trial) -> None:
     """A message that is sent again, as after a crash, can be told by its id."""
     text = _text()
-    message = _outbound(trial, trial.address(), text)
+    message = await _outbound(trial, trial.address(), text)
     for _ in range(2):
         (result,) = await _handed_over(trial, [message])
         assert isinstance(result, Sent), f"{trial.where} refused a message: {result}"
@@ -578,7 +578,7 @@ async def _isolates_refusals(trial: _Trial) -> None:
     addresses = [trial.address() for _ in range(3)]
     if trial.case.refused is not None:
         addresses[1] = trial.case.refused
-    messages = [_outbound(trial, *pair) for pair in zip(addresses, texts, strict=True)]
+    messages = [await _outbound(trial, *pair) for pair in zip(addresses, texts, strict=True)]
     results = await _handed_over(trial, messages)
     for number, (text, result) in enumerate(zip(texts, results, strict=True)):
         arrived = await trial.arrived(text)
@@ -631,7 +631,7 @@ async def _sends_files(trial: _Trial) -> None:
 
     text = _text()
     picture = OutboundFile("picture.png", "image/png", len(PICTURE), content)
-    (result,) = await _handed_over(trial, [_outbound(trial, trial.address(), text, media=[picture])])
+    (result,) = await _handed_over(trial, [await _outbound(trial, trial.address(), text, media=[picture])])
     assert isinstance(result, Sent), f"{trial.where} can send files, but refused one: {result}"
     (arrived,) = await trial.arrived(text)
     assert [bytes(data) for data in arrived.files] == [PICTURE], (
