@@ -10,7 +10,7 @@ import click
 from .. import __version__
 from ..composition import CompositionError
 from ..settings import SettingsError
-from . import actions, commands
+from . import actions, commands, connections
 from .app import App, told
 
 
@@ -70,5 +70,6 @@ for command in (
     commands.plugins,
     commands.check,
     actions.run,
+    connections.connections,
 ):
     main.add_command(command)

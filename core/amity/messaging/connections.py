@@ -21,7 +21,7 @@ from ..entity import encode_id
 from ..messages import Channel, Connected
 from ..model import Connection, Team
 from .reading import reader, rows_by
-from .secrets import NO_KEY, SecretsError, Vault, masked, revealed, secret_fields, vault
+from .secrets import SecretsError, Vault, masked, revealed, secret_fields, vault
 
 if TYPE_CHECKING:
     from ..crm import Crm, Session
@@ -412,7 +412,7 @@ CONNECTION_ACTIONS: tuple[Action[Any], ...] = (
 __all__ = [
     "CONNECTION_ACTIONS",
     "MANAGE_CONNECTIONS",
-    "NO_KEY",
+    "CheckedConnection",
     "NotUsable",
     "Opened",
     "check_connections",
