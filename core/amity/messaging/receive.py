@@ -500,11 +500,11 @@ class _Taking:
         kin = self.session.crm.composition.kinds.kin(self.channel)
         points = (
             await self.session.find(ContactPoint)
-            .select("address", "channel")
+            .select("id", "address", "channel")
             .where({"channel": {"in": list(kin)}, "address": {"in": addresses}, "shared": {"eq": False}})
             .all()
         )
-        users = await self.session.find(User).select("email").where({"email": {"in": addresses}}).all()
+        users = await self.session.find(User).select("id", "email").where({"email": {"in": addresses}}).all()
         # the same channel's own contact point comes last, and wins
         points.sort(key=lambda point: point["channel"] == self.channel)
         by_address = {point["address"]: point["id"] for point in points}
