@@ -73,7 +73,8 @@ class Headers:
 
     def ids(self, name: str) -> list[str]:
         """The message ids in all fields of that name, without brackets."""
-        return [known for value in self.all(name) for known in parse_ids(value)][-MAX_IDS:]
+        values = [_raw(value[-MAX_FIELD:]) for value in self._values.get(name, ())[:MAX_FIELDS]]
+        return [known for value in values for known in parse_ids(value)][-MAX_IDS:]
 
 
 def _raw(value: str) -> str:

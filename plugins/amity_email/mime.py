@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from email.feedparser import BytesFeedParser
 from email.message import Message
 from email.parser import BytesHeaderParser
+from email.policy import compat32
 from typing import Any
+from urllib.parse import unquote
 
 from amity.messages import Media
 
@@ -36,6 +38,9 @@ _BODIES = frozenset({"text/plain", "text/html", "text/enriched", "text/richtext"
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,70}/[a-z0-9][a-z0-9!#$&^_.+-]{0,70}")
 
 
+_SHOWN = re.compile(r"(?i)cid:([^\s\"'<>)]{1,300})")
+
+
 class TooManyParts(Exception):
     """Raised for a message with more parts than anybody sends."""
 
@@ -43,16 +48,36 @@ class TooManyParts(Exception):
 class Part(Message):
     """A part, whose parser neither opens what is forwarded, nor goes deeper than MAX_DEPTH."""
 
-    depth = 0
-    count: list[int]
+    def __init__(self, policy: Any = compat32) -> None:
+        super().__init__(policy)
+        self.depth = 0
+        self.count = [0]
+        self.parts: list[Part] = []
+        self.body: Any = ""
 
     def attach(self, payload: Any) -> None:
         payload.depth = self.depth + 1
-        payload.count = self.__dict__.setdefault("count", [0])
+        payload.count = self.count
         payload.count[0] += 1
         if payload.count[0] > MAX_PARTS:
             raise TooManyParts
+        self.parts.append(payload)
         super().attach(payload)
+
+    def set_payload(self, payload: Any, charset: Any = None) -> None:
+        self.body = payload
+        super().set_payload(payload, charset)
+
+    @property
+    def octets(self) -> bytes:
+        """Its body as it came. ``get_payload`` would decode it by any codec that it names."""
+        if not isinstance(self.body, str):
+            return b""
+        data = self.body.encode("utf-8", "surrogateescape")
+        if self.depth == 0:
+            return data
+        # the last line end belongs to the boundary
+        return data.removesuffix(b"\n").removesuffix(b"\r")
 
     @property
     def kind(self) -> str:
@@ -123,14 +148,14 @@ def content_of(message: Part) -> Content:
     if content.text is None and content.calendar is not None:
         content.text = text_of_calendar(content.calendar)
     _limit(content)
-    shown = content.html or ""
+    shown = {unquote(name).lower() for name in _SHOWN.findall(content.html or "")}
     content.media = [
         Media(
             name=item.name,
             media_type=item.media_type,
             data=item.data,
             content_id=item.content_id,
-            inline=item.content_id is not None and f"cid:{item.content_id}" in shown,
+            inline=item.content_id is not None and item.content_id.lower() in shown,
             size=item.size,
         )
         for item in content.media
@@ -149,19 +174,17 @@ def _limit(content: Content) -> None:
 
 
 def _pieces(part: Part, content: Content, *, root: bool = False, related: bool = False) -> list[_Piece]:
-    payload: Any = part.get_payload()
-    if not isinstance(payload, list):
+    if not part.parts:
         return _leaf(part, content, root=root, related=related)
     if part.kind == "multipart/alternative":
-        return _alternative([_pieces(child, content) for child in payload])
+        return _alternative([_pieces(child, content) for child in part.parts])
     if part.kind == "multipart/related":
-        first, *rest = payload or [None]
-        found = _pieces(first, content) if first is not None else []
-        for child in rest:
+        found: list[_Piece] = []
+        for child in part.parts:
             # programs that put their text behind the pictures exist
             found += _pieces(child, content, related=bool(found))
         return found
-    return [piece for child in payload for piece in _pieces(child, content)]
+    return [piece for child in part.parts for piece in _pieces(child, content)]
 
 
 def _alternative(choices: list[list[_Piece]]) -> list[_Piece]:
@@ -227,8 +250,7 @@ def _body(kind: str, data: bytes, said: str) -> list[_Piece]:
 
 
 def _data(part: Part, headers: Headers) -> bytes:
-    payload = part.get_payload()
-    data = payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else b""
+    data = part.octets
     encoding = headers.raw("content-transfer-encoding").lower().split(";")[0].strip().strip("\"'")
     if encoding == "base64":
         return decode_base64(data)

@@ -90,7 +90,10 @@ def text_of_html(source: str) -> str:
                     parts.append(f" <{target}>")
             link = (href, len(parts)) if href and not closing else None
         elif name == "br" or name in _BLOCKS:
-            parts.append("\n- " if name == "li" and not closing else " " if name in ("td", "th") else "\n")
+            if name == "li":
+                parts.append("" if closing else "\n- ")
+            else:
+                parts.append(" " if name in ("td", "th") else "\n")
             if name in ("p", "blockquote", "ul", "ol", "table"):
                 parts.append("\n")
     parts.append(re.sub(r"\s+", " ", html.unescape(tidy[end:])))

@@ -1,0 +1,10 @@
+"""Amity's e-mail channel: a connection is a mailbox, written to by SMTP, read by IMAP or posted messages.
+
+The parser works by itself::
+
+    items = parse(raw)  # what the core takes in: a message, receipts, or something unreadable
+"""
+
+from .parse import parse
+
+__all__ = ["parse"]
