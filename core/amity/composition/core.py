@@ -9,10 +9,15 @@ from .. import __version__
 from ..change.verbs import CORE_ACTIONS, CORE_PERMISSIONS
 from ..contracts import Action, FieldDeclaration, Job, Permission, Purchases
 from ..entity import Record
+from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
+from ..messaging.fetch import FETCH_CONNECTION, TEND_CONNECTIONS
 from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS, FILE_JOBS
 from ..messaging.html import HTML_FIELDS
+from ..messaging.outbox import SEND_MESSAGES
+from ..messaging.receipts import APPLY_RECEIPTS
+from ..messaging.send import SENDING_ACTIONS, SENDING_PERMISSIONS
 from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
 from ..model import CORE_ENTITIES, Deal
 from ..plugin import Plugin
@@ -37,13 +42,21 @@ class Core(Plugin):
             *FILE_ACTIONS,
             *CONSENT_ACTIONS,
             *TEMPLATE_ACTIONS,
+            *SENDING_ACTIONS,
         )
 
     def fields(self) -> Sequence[FieldDeclaration]:
         return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
 
     def jobs(self) -> Sequence[Job[Any]]:
-        return FILE_JOBS
+        return (
+            *FILE_JOBS,
+            FETCH_MEDIA,
+            FETCH_CONNECTION,
+            TEND_CONNECTIONS,
+            SEND_MESSAGES,
+            APPLY_RECEIPTS,
+        )
 
     def permissions(self) -> Sequence[Permission]:
         return (
@@ -53,6 +66,7 @@ class Core(Plugin):
             ADD_FILE,
             RECORD_CONSENT,
             SAVE_TEMPLATE,
+            *SENDING_PERMISSIONS,
         )
 
     def purchases(self) -> Sequence[Purchases]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ..channels import CHANNELS
+from ..contracts import Owned
 from ..entity import Catalog
+from ..messaging.fetch import TEND_CONNECTIONS
 from ..plugin import Plugin
 from ..settings import Settings
 from .channels import channels, kinds
@@ -53,7 +55,7 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
         commands=commands(work, bare),
         scorers=MappingProxyType(scoring),
         purchases=purchases(work, bare, entities),
-        jobs=MappingProxyType(jobs(work, bare, scoring)),
+        jobs=MappingProxyType(_needed(jobs(work, bare, scoring), reached)),
         channels=MappingProxyType(reached),
         kinds=kinds(reached),
     )
@@ -62,6 +64,13 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     layers(work, composed)
     work.done()
     return composed
+
+
+def _needed(jobs: dict[str, Owned[Any]], channels: Mapping[str, Owned[Any]]) -> dict[str, Owned[Any]]:
+    """Without a channel, there are no connections that have to be looked after every minute."""
+    if not any(owned.value.can.fetches or owned.value.can.sends for owned in channels.values()):
+        jobs.pop(TEND_CONNECTIONS.name, None)
+    return jobs
 
 
 def layers(work: Work, composition: Composition) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -92,17 +92,29 @@ async def fetch_media(context: Context, payload: MediaToFetch) -> None:
             failed.append(problem)
             continue
         try:
-            stored = await keep(context.crm, opened.channel.media(opened.connected, row["reference"]))
+            stored = await keep(context.crm, _bytes(opened, row["reference"]))
         except TooLarge as error:
             await _told(session, row["id"], {"state": "refused", "failure": str(error)})
         except Exception as error:
-            problem = opened.told(f"{type(error).__name__}: {error}")
+            problem = str(error) if isinstance(error, _NotFetched) else f"{type(error).__name__}: {error}"
             await _told(session, row["id"], {"failure": text.clean(problem)})
             failed.append(problem)
         else:
             await _told(session, row["id"], {**columns_of(stored), "failure": None})
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(waiting)} files could not be fetched: {failed[0]}")
+
+
+class _NotFetched(Exception):
+    """What a channel says, told apart from problems of the storage."""
+
+
+async def _bytes(opened: Opened, reference: str) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in opened.channel.media(opened.connected, reference):
+            yield chunk
+    except Exception as error:
+        raise _NotFetched(opened.told(f"{type(error).__name__}: {error}")) from None
 
 
 async def _told(session: Session, id: UUID, patch: Mapping[str, Any]) -> None:

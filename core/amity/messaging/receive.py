@@ -468,7 +468,9 @@ class _Taking:
         if result.errors:
             places = list(new)
             told: dict[int, str] = {}
-            for error in result.errors:
+            # an answer to a message that is refused is not to blame
+            own_faults = [error for error in result.errors if error.path != ("reply_to_id",)]
+            for error in own_faults or result.errors:
                 where = ".".join(str(part) for part in error.path)
                 told.setdefault(places[error.index], f"{where}: {error.message}" if where else error.message)
             raise _NotTaken(told)
