@@ -168,4 +168,5 @@ def posted_by_twilio(
         "content-type": "application/x-www-form-urlencoded; charset=utf-8",
         "x-twilio-signature": twilio_signature(secret, url, form),
     }
-    return RawRequest("POST", "/connections/con_1", {}, headers, urlencode(form).encode(), url)
+    path = "/connections/" + url.rpartition("/")[2]
+    return RawRequest("POST", path, {}, headers, urlencode(form).encode(), url)

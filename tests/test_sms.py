@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
+import amity_sms
 from amity import (
     Connected,
     ConsentChange,
@@ -619,3 +621,18 @@ async def test_pictures_behind_the_firewall_are_refused() -> None:
 
     with pytest.raises(AddressRefused):
         _ = [chunk async for chunk in SmsChannel().media(account, "http://169.254.169.254/latest/meta-data")]
+
+
+# --- the page about it -------------------------------------------------------------------------------------
+
+README = Path(amity_sms.__file__).parent / "README.md"
+
+
+@pytest.mark.parametrize("name", list(SmsAccount.model_fields))
+def test_every_setting_of_an_account_stands_in_the_readme(name: str) -> None:
+    assert f"| `{name}` |" in README.read_text(encoding="utf-8")
+
+
+def test_an_emoji_more_than_doubles_what_a_long_text_costs() -> None:
+    assert len(segments("a" * 306).parts) == 2
+    assert len(segments("a" * 306 + "😀").parts) == 5
