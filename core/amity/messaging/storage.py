@@ -109,13 +109,8 @@ class LocalStorage:
         self.max_size = max_size
 
     async def put(self, chunks: AsyncIterable[bytes]) -> Stored:
-        incoming = self.folder / "incoming"
-        try:
-            await asyncio.to_thread(incoming.mkdir, parents=True, exist_ok=True)
-            async with _spooled(chunks, self.max_size, incoming) as spooled:
-                await asyncio.to_thread(_keep, spooled.file, self._path(spooled.sha256))
-        except OSError as error:
-            raise StorageError(f"{self.folder}: {error.strerror}; check [files] folder") from error
+        async with _spooled(chunks, self.max_size, self.folder / "incoming") as spooled:
+            await _on_disk(lambda: _keep(spooled.file, self._path(spooled.sha256)))
         return Stored(spooled.sha256, spooled.size, spooled.sha256)
 
     async def open(self, key: str) -> AsyncIterator[bytes]:
@@ -188,6 +183,11 @@ class _Spooled:
 async def _spooled(chunks: AsyncIterable[bytes], limit: int, folder: Path | None) -> AsyncIterator[_Spooled]:
     digest, size = hashlib.sha256(), 0
 
+    def begin() -> Any:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=folder, prefix="amity-", delete=False)
+
     def write(chunk: bytes) -> None:
         digest.update(chunk)
         file.write(chunk)
@@ -196,20 +196,26 @@ async def _spooled(chunks: AsyncIterable[bytes], limit: int, folder: Path | None
         file.close()
         Path(file.name).unlink(missing_ok=True)
 
-    def begin() -> Any:
-        return tempfile.NamedTemporaryFile(dir=folder, prefix="amity-", delete=False)
-
-    file = await asyncio.to_thread(begin)
+    file = await _on_disk(begin)
     try:
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise TooLarge(f"it has more than {limit} bytes, which [files] max_size allows")
-            await asyncio.to_thread(write, chunk)
-        await asyncio.to_thread(file.flush)
+            await _on_disk(lambda: write(chunk))  # noqa: B023
+        await _on_disk(file.flush)
         yield _Spooled(file, size, digest.hexdigest())
     finally:
         await asyncio.to_thread(remove)
+
+
+async def _on_disk(work: Callable[[], T]) -> T:
+    """Runs what works on files, apart from the loop. Raises :class:`StorageError` for what the disk refuses."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise StorageError(f"{where}{error.strerror or error}; check [files] folder") from error
 
 
 # --- S3 ----------------------------------------------------------------------------------------------------
