@@ -157,14 +157,14 @@ async def test_the_same_message_from_two_processes_is_stored_once(make_crm: Make
 THREAD = {"m1": (), "m2": ("m1",), "m3": ("m2", "m1"), "m4": ("m3", "m2", "m1"), "m5": ("m1",)}
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_a_thread_is_one_conversation_in_any_order_of_arrival(
-    make_crm: MakeCrm, tmp_path: Path, seed: int
-) -> None:
+async def test_a_thread_is_one_conversation_in_any_order_of_arrival(make_crm: MakeCrm, tmp_path: Path) -> None:
     orders = list(itertools.permutations(THREAD))
     async with couriers(make_crm, tmp_path) as post:
-        for number, order in enumerate(orders[seed :: 4 * 5]):
-            name = lambda id, n=number: f"{n}-{id}"  # noqa: E731
+        for number, order in enumerate(orders[::9]):
+
+            def name(id: str, number: int = number) -> str:
+                return f"{number}-{id}"
+
             for id in order:
                 at = NOON + timedelta(minutes=int(id[1]))
                 await post.brings(
@@ -435,7 +435,8 @@ async def test_a_batch_costs_a_constant_number_of_statements(make_crm: MakeCrm, 
             with recorded() as statements:
                 done = await post.brings(*batch(prefix, count))
             assert done.received == count
-            counts.append(len(statements))
+            # PostgreSQL looks at a table anew when it has grown, which is no batch's doing
+            counts.append(sum(not statement.startswith("ANALYZE") for statement in statements))
         assert counts[0] == counts[1] == counts[2], counts
         assert counts[0] < 70
 

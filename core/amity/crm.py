@@ -25,6 +25,7 @@ from .entity import Catalog, EntityType, Record
 from .events import EventLog
 from .events.sequence import head
 from .jobs import Jobs
+from .messaging.listening import Listeners
 from .messaging.storage import Storage, storage_of
 from .plugin import Plugin
 from .query import Answer, Statement, read
@@ -72,6 +73,7 @@ class Crm:
         )
         self.events = EventLog(self)
         self.jobs = Jobs(self)
+        self._listeners = Listeners(self)
         self._lifespans = AsyncExitStack()
 
     @classmethod
@@ -92,7 +94,7 @@ class Crm:
     async def open(self, *, dispatch: bool = True) -> None:
         """Connects, and starts what plugins run.
 
-        ``dispatch=False`` leaves subscribers and jobs to another process.
+        ``dispatch=False`` leaves subscribers, jobs and listening to connections to another process.
 
         Raises :class:`~amity.database.ConnectionFailed`, and :class:`~amity.MigrationsPending` when the
         database is behind.
@@ -108,6 +110,8 @@ class Crm:
                     await self._lifespans.enter_async_context(lifespan)
             await self.jobs.open(dispatch=dispatch)
             self._lifespans.push_async_callback(self.jobs.close)
+            await self._listeners.open(dispatch=dispatch)
+            self._lifespans.push_async_callback(self._listeners.close)
         except BaseException:
             await self.close()
             raise

@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import click
 import uvicorn
@@ -26,20 +27,23 @@ from . import __version__
 from .composition import CompositionError
 from .crm import Crm
 from .database import DatabaseError
+from .messaging import files, unsubscribe, webhooks
 from .settings import SettingsError
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 def app(crm: Crm, *, opens: bool = True) -> Starlette:
-    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, and ``/health``.
+    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, ``/health``, and those of messages.
+
+    Those are ``/connections/<id>`` for webhooks, ``/files/<id>`` for downloads, ``/unsubscribe/<token>``.
 
     It opens the CRM when it starts and closes it when it ends; with ``opens=False`` that is the caller's
     business, as it is wherever the application is mounted in another, whose lifespan is the one that runs.
 
-    Requests are answered under loopback names, and those in ``[server] allowed_hosts``, only: until there is
-    sign-in, a page elsewhere must not reach a CRM by giving its own name this machine's address. Raises
-    :class:`~amity.CompositionError` where routes of plugins are not ASGI routes.
+    Requests are answered under loopback names, the public one, and those in ``[server] allowed_hosts``, only:
+    until there is sign-in, a page elsewhere must not reach a CRM by giving its own name this machine's address.
+    Raises :class:`~amity.CompositionError` where routes of plugins are not ASGI routes.
     """
 
     @asynccontextmanager
@@ -54,9 +58,12 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
         routes=[
             Route("/", _index(crm), methods=["GET"]),
             Route("/health", _health(crm), methods=["GET"]),
+            *files.routes(crm),
+            *webhooks.routes(crm),
+            *unsubscribe.routes(crm),
             *_routes(crm),
         ],
-        middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
+        middleware=[Middleware(_Hosts, allowed=_allowed(crm))],
         lifespan=lifespan,
     )
 
@@ -187,6 +194,13 @@ def _under(prefix: str, route: BaseRoute) -> BaseRoute:
     if isinstance(route, Mount):
         return Mount(prefix + route.path, app=route.app, name=route.name)
     return Mount(prefix, routes=[route])
+
+
+def _allowed(crm: Crm) -> frozenset[str]:
+    """The host names that requests are answered under."""
+    public = urlsplit(crm.settings.server.public_url or "").netloc.rpartition("@")[2]
+    names = {public if public.endswith("]") else public.rsplit(":", 1)[0]} if public else set()
+    return LOOPBACK | names | set(crm.settings.server.allowed_hosts)
 
 
 class _Hosts:

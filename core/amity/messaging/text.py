@@ -33,7 +33,7 @@ def line(text: str | None, limit: int) -> str | None:
     """A text as one line; None if nothing is left."""
     if text is None:
         return None
-    return clean(_LINE.sub(" ", text).strip(), limit) or None
+    return clean(_LINE.sub(" ", clean(text)).strip(), limit) or None
 
 
 def message_id(text: str) -> str:
