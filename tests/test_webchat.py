@@ -39,7 +39,7 @@ from amity_webchat.texts import KEYS, TEXTS
 from amity_webchat.tokens import VALID, new_visitor, read, sign
 from amity_webchat.widget import script
 
-from .chats import ORIGIN, SECRET, Server, Widget, answer, new_chat, serving, settings, thread_of
+from .chats import ORIGIN, SECRET, Server, Staff, Widget, answer, new_chat, serving, settings, thread_of
 from .conftest import MakeCrm
 
 
@@ -47,7 +47,7 @@ from .conftest import MakeCrm
 async def open_chat(
     make_crm: MakeCrm, limits: Mapping[str, Any] | None = None, **account: Any
 ) -> AsyncIterator[tuple[Crm, Server, UUID]]:
-    async with make_crm([WebChat], settings(**(limits or {}))) as crm, serving(crm) as server:
+    async with make_crm([WebChat], settings(**(limits or {})), policy=Staff()) as crm, serving(crm) as server:
         yield crm, server, await new_chat(crm.acting_as(SYSTEM), **account)
 
 
@@ -85,7 +85,8 @@ async def test_an_answer_arrives_while_the_visitor_waits_and_is_delivered_then_r
         async with Widget.open(server, chat) as widget:
             await widget.say("Is it in stock?")
             thread = await thread_of(session, widget)
-            agent = crm.acting_as(Principal("user", str(mia)))
+            assert mia is not None
+            agent = crm.acting_as(Principal("user", encode_id("usr", mia)))
             id = await answer(crm, thread, "Yes, <i>three</i> of them.", agent)
             (shown,) = (await widget.hear("messages"))["messages"]
             await widget.tell("got", ids=[id])

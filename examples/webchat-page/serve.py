@@ -3,7 +3,8 @@
     python serve.py --widget http://localhost:8000/webchat/con_…/widget.js
 
 Whoever opens ``/?user=ann@example.com`` is signed in, as the shop's own back end would say it: by an identity
-that is signed with the connection's secret, in ``IDENTITY_SECRET``.
+that is signed with the connection's secret, in ``IDENTITY_SECRET``. ``/?lang=de`` is the page in German, as far as
+the chat goes.
 """
 
 from __future__ import annotations
@@ -58,10 +59,13 @@ class Site(BaseHTTPRequestHandler):
         if url.path == "/style.css":
             self._answer("text/css", (FOLDER / "style.css").read_bytes())
         elif url.path == "/":
-            user = parse_qs(url.query).get("user", [""])[0]
+            asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+            user = asked.get("user")
             token = identity(user, self.secret, time.time()) if user and self.secret else ""
             page = Template((FOLDER / "index.html").read_text(encoding="utf-8"))
-            text = page.substitute(widget=escape(self.widget), identity=token)
+            text = page.substitute(
+                widget=escape(self.widget), identity=token, lang=escape(asked.get("lang", "en"))
+            )
             self._answer("text/html; charset=utf-8", text.encode())
         else:
             self.send_error(404)

@@ -37,7 +37,7 @@ def _origin(value: str) -> str:
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
-class WebChatAccount(BaseModel, extra="forbid"):
+class WebChatAccount(BaseModel, extra="forbid", hide_input_in_errors=True):
     """Settings of a connection of the channel ``webchat``."""
 
     allowed_origins: list[Origin] = Field(default_factory=list)

@@ -46,7 +46,7 @@ VISITOR = 50.0
 """Seconds that a visitor of another process counts as online after its last sign."""
 TELL = 20.0
 """Seconds after which other processes are told again who is online here."""
-ACCOUNT = 5.0
+ACCOUNT = 2.0
 """Seconds that the settings of a connection may be old."""
 WAITING = 256
 """Messages that may wait for a slow socket, before it is closed."""
