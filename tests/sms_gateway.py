@@ -125,27 +125,34 @@ class Listening(uvicorn.Server):
 
 
 @asynccontextmanager
-async def gateway() -> AsyncIterator[Gateway]:
-    """A gateway that listens on loopback."""
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """An application that listens on loopback; its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        found = Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}")
-        app = Starlette(
-            routes=[
-                Route("/messages", found.take, methods=["POST"]),
-                Route("/twilio/AC1/Messages.json", found.take_twilio, methods=["POST"]),
-                Route("/media/1", found.moved),
-                Route("/pictures/1", found.picture),
-            ]
-        )
         server = Listening(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
         running = asyncio.create_task(server.serve([listening]))
         await server.ready.wait()
         try:
-            yield found
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
             await running
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway that listens on loopback."""
+    found = Gateway("")
+    app = Starlette(
+        routes=[
+            Route("/messages", found.take, methods=["POST"]),
+            Route("/twilio/AC1/Messages.json", found.take_twilio, methods=["POST"]),
+            Route("/media/1", found.moved),
+            Route("/pictures/1", found.picture),
+        ]
+    )
+    async with served(app) as found.url:
+        yield found
 
 
 def posted(body: Any, *, secret: str = SECRET, at: float | None = None, path: str = "/") -> RawRequest:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 import amity_sms
 from amity import (
+    SYSTEM,
     Connected,
     ConsentChange,
+    Conversation,
     Forged,
     Inbound,
     Item,
@@ -25,16 +28,20 @@ from amity import (
     RawRequest,
     Receipt,
     Refused,
+    Related,
     Sent,
     Unreadable,
 )
 from amity.channels import AddressError
+from amity.entity import encode_id
 from amity.network import AddressRefused, is_public
-from amity_sms import SmsAccount, SmsChannel, keyword, segments, twilio_signature
+from amity.server import app
+from amity_sms import Sms, SmsAccount, SmsChannel, keyword, segments, twilio_signature
 from amity_sms.keywords import WORDS
 from amity_sms.segments import BASIC, EXTENSION, JOINED, SINGLE, units_of
 
-from .sms_gateway import PICTURE, SECRET, TOKEN, gateway, posted, posted_by_twilio
+from .conftest import MakeCrm
+from .sms_gateway import PICTURE, SECRET, TOKEN, gateway, posted, posted_by_twilio, served
 
 # --- segments ----------------------------------------------------------------------------------------------
 
@@ -621,6 +628,69 @@ async def test_pictures_behind_the_firewall_are_refused() -> None:
 
     with pytest.raises(AddressRefused):
         _ = [chunk async for chunk in SmsChannel().media(account, "http://169.254.169.254/latest/meta-data")]
+
+
+# --- a whole conversation ----------------------------------------------------------------------------------
+
+
+async def called(url: str, request: RawRequest) -> int:
+    """A webhook, over the network."""
+    async with httpx2.AsyncClient() as http:
+        answer = await http.post(url, content=request.body, headers=dict(request.headers))
+    return answer.status_code
+
+
+async def test_a_customer_and_the_company_write_each_other_by_twilio(make_crm: MakeCrm) -> None:
+    async with gateway() as other, make_crm([Sms], {"server": {"public_url": "https://crm.example.com"}}) as crm:
+        session = crm.acting_as(SYSTEM)
+        texts = {"channel": "sms", "name": "Texts", "settings": other.twilio(), "creates_prospects": True}
+        made = await session.run("create_connection", [texts])
+        assert made.ids[0] is not None
+        url = f"https://crm.example.com/connections/{encode_id('con', made.ids[0])}"
+
+        async with served(app(crm, opens=False)) as address:
+            here = url.replace("https://crm.example.com", address)
+
+            async def posts(**form: str) -> None:
+                assert await called(here, posted_by_twilio(form, url=url)) == 204
+                await crm.settle()
+
+            await posts(MessageSid="SM1", From="+41791234567", Body="Do you have a picture?", MediaUrl0="")
+            (conversation,) = await session.find(Conversation).select("id", "customer.name").all()
+            await session.run("send_message", [{"conversation_id": conversation["id"], "body": "Do you?"}])
+            await crm.settle()
+            (arrived,) = other.arrived.values()
+            assert arrived["StatusCallback"] == url
+            await posts(MessageSid="gw-1", MessageStatus="sent")
+            await posts(MessageSid="gw-1", MessageStatus="delivered")
+            await posts(MessageSid="gw-1", MessageStatus="sent")
+            picture = {"MediaUrl0": f"{other.url}/media/1", "MediaContentType0": "image/png"}
+            await posts(MessageSid="SM2", From="+41791234567", Body="", **picture)
+            await posts(MessageSid="SM3", From="+41791234567", Body="STOP")
+            refused = await session.run(
+                "send_message", [{"conversation_id": conversation["id"], "body": "Sorry!"}]
+            )
+
+        files = Related("files", ["name", "state", "size"])
+        messages = Related(
+            "interactions", ["direction", "body", "delivery", files], order_by=["occurred_at", "id"]
+        )
+        (whole,) = await session.find(Conversation).select("customer.name", "unread", messages).all()
+        assert whole["customer"] == {"name": "+41791234567"}
+        assert whole["unread"] == 2
+        assert whole["interactions"] == [
+            {"direction": "inbound", "body": "Do you have a picture?", "delivery": None, "files": []},
+            {"direction": "outbound", "body": "Do you?", "delivery": "delivered", "files": []},
+            {
+                "direction": "inbound",
+                "body": None,
+                "delivery": None,
+                "files": [{"name": "1.png", "state": "stored", "size": str(len(PICTURE))}],
+            },
+            {"direction": "inbound", "body": "STOP", "delivery": None, "files": []},
+        ]
+        assert [error.code for error in refused.errors] == ["refused"]
+        assert len(other.arrived) == 1
 
 
 # --- the page about it -------------------------------------------------------------------------------------

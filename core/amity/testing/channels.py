@@ -212,7 +212,8 @@ class _Trial:
 
     async def bring(self, *messages: Written) -> None:
         await self.case.bring(self.crm, self.connection, messages)
-        await self.crm.settle()
+        if any(message.media for message in messages):
+            await self.crm.settle()  # files may be fetched in the background
 
     async def found(self, text: str) -> list[dict[str, Any]]:
         """The interactions with a text."""
@@ -483,7 +484,6 @@ async def _refuses_forged(trial: _Trial) -> None:
     before = await _counts(trial)
     message = trial.written(trial.address())
     status = await post(trial.crm, trial.case.forged(message))
-    await trial.crm.settle()
     assert status == 401, f"{trial.where} answered {status} to a forged request; let receive raise Forged, for 401"
     after = await _counts(trial)
     assert after == before, f"{trial.where}: a forged request left something behind: {after}, before {before}"
