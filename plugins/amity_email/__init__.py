@@ -5,6 +5,9 @@ The parser works by itself::
     items = parse(raw)  # what the core takes in: a message, receipts, or something unreadable
 """
 
+from .account import EmailAccount
+from .channel import EmailChannel
 from .parse import parse
+from .plugin import Email
 
-__all__ = ["parse"]
+__all__ = ["Email", "EmailAccount", "EmailChannel", "parse"]
