@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 
 from amity import (
-    SYSTEM,
     Connection,
     ConsentChange,
     ConsentEntry,
     ContactPoint,
     Context,
     Conversation,
-    Crm,
     Customer,
     File,
     Interaction,
@@ -33,8 +28,6 @@ from amity import (
     Problem,
     Proposed,
     Receipt,
-    Related,
-    Session,
     Team,
     Undelivered,
     Unreadable,
@@ -42,62 +35,11 @@ from amity import (
     User,
     Validator,
 )
-from amity.messaging import Delivered, NotUsable, deliver
+from amity.messaging import NotUsable
 from amity.testing import recorded
 
 from .conftest import MakeCrm
-from .courier import KEY, NOON, Couriers, note
-
-
-@asynccontextmanager
-async def couriers(make_crm: MakeCrm, folder: Path, *plugins: Any, **connection: Any) -> AsyncIterator[Post]:
-    """A CRM with one connection of the courier."""
-    settings = {"security": {"keys": [KEY]}, "files": {"folder": str(folder / "files")}}
-    async with make_crm([Couriers, *plugins], settings) as crm:
-        session = crm.acting_as(SYSTEM)
-        row = {"channel": "courier", "name": "front desk", **connection}
-        made = await session.run("create_connection", [row])
-        assert not made.errors, made.errors
-        assert made.ids[0] is not None
-        yield Post(crm, session, made.ids[0])
-
-
-class Post:
-    """A connection, and what its tests ask of it."""
-
-    def __init__(self, crm: Crm, session: Session, id: UUID) -> None:
-        self.crm = crm
-        self.session = session
-        self.id = id
-
-    async def brings(self, *items: Item) -> Delivered:
-        return await deliver(self.crm, self.id, items)
-
-    async def threads(self) -> list[set[str]]:
-        """The message ids of each conversation, the oldest conversation first."""
-        rows = (
-            await self.session.find(Conversation)
-            .select("id", Related("interactions", ["message_id"]))
-            .order_by("started_at", "id")
-            .all()
-        )
-        return [{message["message_id"] for message in row["interactions"]} for row in rows]
-
-    async def messages(self, *fields: str) -> list[dict[str, Any]]:
-        return await self.session.find(Interaction).select(*fields).order_by("message_id").all()
-
-    async def conversation(self) -> dict[str, Any]:
-        fields = ("id", "status", "unread", "subject", "last_at", "started_at", "customer.name", "team.name")
-        (row,) = await self.session.find(Conversation).select(*fields).all()
-        return row
-
-    async def customer(self, name: str, *addresses: str, **more: Any) -> UUID:
-        made = await self.session.create(Customer, [{"kind": "person", "name": name}])
-        (id,) = made.ids
-        assert id is not None
-        points = [{"customer_id": id, "channel": "courier", "address": each, **more} for each in addresses]
-        assert not (await self.session.create(ContactPoint, points)).errors
-        return id
+from .courier import NOON, couriers, note
 
 
 async def test_a_message_becomes_an_interaction_of_its_customer(make_crm: MakeCrm, tmp_path: Path) -> None:

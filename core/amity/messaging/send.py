@@ -299,7 +299,7 @@ class _Queueing:
             if item.channel not in self.session.crm.composition.channels:
                 known = ", ".join(sorted(self.session.crm.composition.channels)) or "none"
                 raise _Wrong(
-                    field, "invalid", f"nothing can be sent by the channel {item.channel!r}; enabled: {known}"
+                    field, "invalid", f"nothing can be sent by the channel {item.channel!r}; enabled are {known}"
                 )
             having = [
                 found
