@@ -24,7 +24,6 @@ from ..change.storage import Keys
 from ..channels import AddressError
 from ..contracts import Action, Context, FieldDeclaration, IdOf, Permission, UserError, batch
 from ..entity import Kind, decode_id, new_id
-from ..entity.values import timestamp
 from ..model import ConsentEntry, ContactPoint, Customer
 from .reading import reader, rows_by
 from .secrets import SecretsError, vault
@@ -300,7 +299,7 @@ class CurrentConsent(BaseModel):
     purpose: str = Field(description="What for; * is everything")
     state: State = Field(description="Whether it was given or withdrawn")
     basis: Basis | None = Field(description="The lawful basis")
-    since: str = Field(description="When it was told (UTC)")
+    since: datetime = Field(description="When it was told (UTC)")
 
 
 async def _current(
@@ -327,7 +326,7 @@ async def _current(
                 purpose=row["purpose"],
                 state=row["state"],
                 basis=row["basis"],
-                since=timestamp(row["occurred_at"]),
+                since=row["occurred_at"],
             )
             for _, row in sorted(newest[id].items())
         ]

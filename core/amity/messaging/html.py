@@ -28,6 +28,8 @@ from .secrets import SecretsError
 
 MAX_HTML = 2_000_000
 """Characters of HTML that are shown; of longer ones, the beginning."""
+MAX_DEPTH = 500
+"""Elements within each other that are shown; the time that parsing takes grows with their square."""
 
 
 def _words(text: str) -> set[str]:
@@ -75,6 +77,9 @@ _LOADING = re.compile(r"url|image|src|expression|attr\s*\(|var\s*\(|@|\\|/\*|jav
 _PICTURE = re.compile(r"data:image/(png|jpe?g|gif|webp);base64,[A-Za-z0-9+/=\s]*", re.IGNORECASE)
 _LINK = re.compile(r"(https?://|mailto:|tel:)", re.IGNORECASE)
 _REMOTE = re.compile(r"https?://", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.IGNORECASE)
+_FLAT = _words("area base br col dd dt embed hr img input li link meta p param source td th tr track wbr")
+"""Elements that have no end, or end where the next one begins."""
 
 
 def sanitized(html: str, pictures: Mapping[str, str] | None = None, *, remote_images: bool = False) -> str:
@@ -91,7 +96,7 @@ def sanitized(html: str, pictures: Mapping[str, str] | None = None, *, remote_im
         return value
 
     return nh3.clean(
-        html[:MAX_HTML],
+        _shallow(html[:MAX_HTML]),
         tags=_TAGS,
         clean_content_tags=_EMPTIED,
         attributes=_ATTRIBUTES,
@@ -101,6 +106,18 @@ def sanitized(html: str, pictures: Mapping[str, str] | None = None, *, remote_im
         url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
         filter_style_properties=_STYLES,
     )
+
+
+def _shallow(html: str) -> str:
+    """The beginning of HTML, up to where its elements are nested too deep."""
+    depth = 0
+    for tag in _TAG.finditer(html):
+        if tag[2].lower() in _FLAT:
+            continue
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        if depth > MAX_DEPTH:
+            return html[: tag.start()]
+    return html
 
 
 def _source(value: str, pictures: Mapping[str, str], remote_images: bool) -> str | None:
