@@ -56,16 +56,21 @@ _LANGUAGE = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*"
 
 
 class _Absent(Undefined):
-    """A value that is not there: false in ``if``, replaced by ``default``, noted where it would be written."""
+    """A value that is not there: false in ``if``, replaced by ``default``, noted where it would be written.
+
+    Without ``noted`` it is of a value that can't have fields, and writing it fails.
+    """
 
     __slots__ = ("_noted", "_path")
 
-    def __init__(self, path: str = "", noted: list[str] | None = None) -> None:
+    def __init__(self, path: str, noted: list[str] | None) -> None:
         super().__init__(name=path)
         self._path = path
-        self._noted = noted if noted is not None else []
+        self._noted = noted
 
     def __str__(self) -> str:
+        if self._noted is None:
+            raise TemplateError(f"there is nothing that has a field {self._path!r}")
         if self._path not in self._noted:
             self._noted.append(self._path)
         return f"[{self._path}]"
@@ -113,7 +118,7 @@ class _Environment(SandboxedEnvironment):
             return _Absent(f"{obj._path}.{attribute}", obj._noted)
         if isinstance(obj, LoopContext) and attribute in _LOOP:
             return getattr(obj, attribute)
-        return _Absent(attribute)
+        return _Absent(attribute, None)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         raise TemplateError("square brackets can't be used here")
