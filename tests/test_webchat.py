@@ -239,32 +239,47 @@ async def test_nobody_looks_for_new_messages_while_no_socket_is_open(make_crm: M
         assert crm.database.statements - before <= 4, "the core's own clocks alone"
 
 
+async def test_an_agent_may_begin_another_conversation_with_a_visitor(make_crm: MakeCrm) -> None:
+    async with open_chat(make_crm, identity_secret=SECRET) as (crm, server, chat):
+        session = crm.acting_as(SYSTEM)
+        async with Widget.open(server, chat) as widget:
+            await widget.say("Hello")
+            first, token = await thread_of(session, widget), widget.welcome["token"]
+            await session.update(Conversation, [Update(first["id"], {"status": "closed"})])
+            asked = {
+                "connection_id": encode_id("con", chat),
+                "address": widget.welcome["visitor"],
+                "body": "News!",
+            }
+            assert not (await session.run("send_message", [asked])).errors
+            await crm.settle()
+            (shown,) = (await widget.hear("messages"))["messages"]
+        async with Widget.open(server, chat, identity=ann_signed(), token=token) as signed_in:
+            texts = [message["text"] for message in signed_in.welcome["messages"]]
+        assert shown["text"] == "News!"
+        assert texts == ["Hello", "News!"]
+
+
 # --- who may, and who does not get in ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
+async def test_a_site_that_is_not_allowed_gets_no_socket(make_crm: MakeCrm) -> None:
+    others = (
         "https://evil.example",
         "http://www.shop.example",
         "https://shop.example",
         "https://www.shop.example.evil.com",
-    ],
-)
-async def test_a_site_that_is_not_allowed_gets_no_socket(make_crm: MakeCrm, origin: str) -> None:
-    async with open_chat(make_crm) as (_, server, chat):
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(server.socket(chat), origin=origin)  # type: ignore[arg-type]
-        assert refused.value.response.status_code == 403
-        assert b"allowed_origins" in (refused.value.response.body or b"")
-
-
-@pytest.mark.parametrize("origin", [ORIGIN, "null", None])
-async def test_nobody_may_chat_until_a_site_is_allowed(make_crm: MakeCrm, origin: str | None) -> None:
-    async with open_chat(make_crm, allowed_origins=[]) as (_, server, chat):
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(server.socket(chat), origin=origin)  # type: ignore[arg-type]
-        assert refused.value.response.status_code == 403
+        "https://www.shop.example:8443",
+        "null",
+        None,
+    )
+    async with open_chat(make_crm) as (crm, server, chat):
+        nobody = await new_chat(crm.acting_as(SYSTEM), allowed_origins=[])
+        for connection, origin in (*((chat, origin) for origin in others), (nobody, ORIGIN), (nobody, None)):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(server.socket(connection), origin=origin)  # type: ignore[arg-type]
+            assert refused.value.response.status_code == 403, origin
+            assert b"allowed_origins" in (refused.value.response.body or b"")
 
 
 async def test_a_connection_that_is_not_there_or_off_has_neither_widget_nor_socket(make_crm: MakeCrm) -> None:
@@ -280,9 +295,8 @@ async def test_a_connection_that_is_not_there_or_off_has_neither_widget_nor_sock
             assert (await client.get(f"{server.url}/webchat/nonsense/widget.js")).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
+async def test_what_is_no_message_ends_the_socket(make_crm: MakeCrm) -> None:
+    frames: tuple[str | bytes, ...] = (
         b"binary",
         "no json",
         "[]",
@@ -291,15 +305,15 @@ async def test_a_connection_that_is_not_there_or_off_has_neither_widget_nor_sock
         '{"t": "message", "id": "short", "text": "x"}',
         '{"t": "history", "before": "no cursor"}',
         json.dumps({"t": "seen", "ids": ["x" * 40_000]}),
-    ],
-)
-async def test_what_is_no_message_ends_the_socket(make_crm: MakeCrm, frame: str | bytes) -> None:
-    async with open_chat(make_crm) as (_, server, chat), Widget.open(server, chat) as widget:
-        await widget.link.send(frame)
-        with pytest.raises(ConnectionClosed) as closed:
-            await widget.hear("nothing")
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4400
+    )
+    async with open_chat(make_crm) as (_, server, chat):
+        for frame in frames:
+            async with Widget.open(server, chat) as widget:
+                await widget.link.send(frame)
+                with pytest.raises(ConnectionClosed) as closed:
+                    await widget.hear("nothing")
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4400, frame[:40]
 
 
 async def test_who_says_no_hello_first_is_not_heard(make_crm: MakeCrm) -> None:
@@ -391,11 +405,12 @@ async def test_an_address_that_is_claimed_goes_to_the_visitors_own_prospect(make
             assert (await widget.hear("refused"))["code"] == "email"
             thread, token = await thread_of(session, widget), widget.welcome["token"]
         points = session.find(ContactPoint).where({"customer_id": {"eq": thread["customer"]["id"]}})
-        found = await points.select("channel", "address", "label").order_by("channel").all()
+        found = await points.select("channel", "address", "label", "shared").order_by("channel").all()
         assert found[0] == {
             "channel": "email",
             "address": "new.visitor@example.com",
             "label": "web chat, not verified",
+            "shared": True,
         }
         assert [point["channel"] for point in found] == ["email", "webchat"]
         assert thread["unread"] == 1, "the note about the address is nothing to answer"
@@ -521,27 +536,24 @@ async def test_a_signed_in_visitor_whom_nobody_knows_becomes_a_prospect_with_the
         assert [point["channel"] for point in await points.all()] == ["email", "webchat"]
 
 
-@pytest.mark.parametrize(
-    ("identity", "reason"),
-    [
+async def test_an_identity_that_is_not_signed_makes_nobody_anybody(make_crm: MakeCrm) -> None:
+    wrong = (
         (ann_signed(now=time.time() - 7_200), "expired"),
         (ann_signed(seconds=200_000), "too long"),
         (sign_identity("another secret of thirty-two characters", "42", now=time.time()), "signature"),
         (".".join([*ann_signed().split(".")[:2], ""]), "signature"),
         ("eyJhbGciOiJub25lIn0.e30.", "signature"),
         ("nonsense", "JSON Web Token"),
-    ],
-)
-async def test_an_identity_that_is_not_signed_makes_nobody_anybody(
-    make_crm: MakeCrm, identity: str, reason: str
-) -> None:
+    )
     async with open_chat(make_crm, identity_secret=SECRET) as (_, server, chat):
         async with Widget.open(server, chat, identity=ann_signed()) as ann:
             await ann.say("Mine")
-        async with Widget.open(server, chat, identity=identity) as eve:
-            assert (eve.welcome["identified"], eve.welcome["messages"]) == (False, [])
-            refused = await eve.hear("refused")
-            assert (refused["code"], reason in refused["reason"]) == ("identity", True)
+        for identity, reason in wrong:
+            async with Widget.open(server, chat, identity=identity) as eve:
+                assert (eve.welcome["identified"], eve.welcome["messages"]) == (False, [])
+                refused = await eve.hear("refused")
+                assert refused["code"] == "identity"
+                assert reason in refused["reason"]
 
 
 def test_the_algorithm_and_the_claims_of_an_identity_are_checked() -> None:

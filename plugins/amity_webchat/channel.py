@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from amity import Capabilities, Channel, Connected, Outbound, Refused, Sent
 
 from .account import WebChatAccount
+from .thread import handed_over
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -42,15 +42,14 @@ class WebChatChannel(Channel[WebChatAccount]):
     ) -> Sequence[Sent | Refused]:
         """Tells open sockets. The messages are stored already, so whoever is away reads them on coming back."""
         results: list[Sent | Refused] = []
-        threads: dict[str, list[UUID]] = defaultdict(list)
+        threads: dict[str, list[Outbound]] = defaultdict(list)
         for message in messages:
-            key = message.conversation or message.address
-            if key.startswith(("visitor:", "user:")):
-                threads[key].append(message.id)
+            if message.address.startswith(("visitor:", "user:")):
+                threads[message.address].append(message)
                 results.append(Sent())
             else:
-                results.append(Refused(f"{key[:100]!r} is no visitor of a web chat"))
-        for key, ids in threads.items():
+                results.append(Refused(f"{message.address[:100]!r} is no visitor of a web chat"))
+        for key, answers in threads.items():
             for hub in self._hubs:
-                hub.announce(connection.id, key, ids)
+                hub.announce(connection.id, key, {answer.id: handed_over(answer) for answer in answers})
         return results

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -193,17 +194,26 @@ class Hub:
 
     # --- messages -------------------------------------------------------------------------------------------
 
-    def announce(self, connection: UUID, key: str, ids: Sequence[UUID]) -> None:
-        """Says that there are messages in a thread, to the sockets of every process."""
-        self._wake(connection, key, ids)
-        self._tell({"t": "new", "at": self._told((connection, key)), "ids": [id.hex for id in ids]})
+    def announce(self, connection: UUID, key: str, messages: Mapping[UUID, Shown | None]) -> None:
+        """Says that there are messages in a thread, to the sockets of every process.
 
-    def _wake(self, connection: UUID, key: str, ids: Sequence[UUID]) -> None:
+        They are shown as the database has them; where it does not have them, as they are given.
+        """
+        self._wake(connection, key, messages)
+        self._tell({"t": "new", "at": self._told((connection, key)), "ids": [id.hex for id in messages]})
+
+    def _wake(self, connection: UUID, key: str, messages: Mapping[UUID, Shown | None]) -> None:
         if (connection, key) in self._peers:
             # announced before it is marked as sent, so that marking it costs the visitor no time
-            self._start(self._look(connection, [key], datetime.now(UTC) - OVERLAP, ids))
+            self._start(self._look(connection, [key], datetime.now(UTC) - OVERLAP, messages))
 
-    async def _look(self, connection: UUID, keys: Sequence[str], at: datetime, ids: Sequence[UUID] = ()) -> None:
+    async def _look(
+        self,
+        connection: UUID,
+        keys: Sequence[str],
+        at: datetime,
+        announced: Mapping[UUID, Shown | None] = MappingProxyType({}),
+    ) -> None:
         """Pushes what is new in threads of a connection."""
         opened = await self.account(connection)
         if opened is None:
@@ -211,8 +221,10 @@ class Hub:
         names: bool = opened.connected.settings.agent_names
         for start in range(0, len(keys), CHUNK):
             found = await thread.changed(
-                self.session, connection, keys[start : start + CHUNK], at, names=names, announced=ids
+                self.session, connection, keys[start : start + CHUNK], at, names=names, announced=announced
             )
+            known = {message.id for message in found}
+            found += [message for message in announced.values() if message and message.id not in known]
             for key, messages in thread.by_key(found).items():
                 for peer in list(self._peers.get((connection, key), ())):
                     peer.push(messages)
@@ -336,7 +348,7 @@ class Hub:
         else:
             place = (UUID(message["at"][0]), message["at"][1])
             if kind == "new":
-                self._wake(*place, [UUID(id) for id in message["ids"]])
+                self._wake(*place, dict.fromkeys(UUID(id) for id in message["ids"]))
             elif kind == "agent":
                 self._show_typing(place)
             elif kind == "visitor":

@@ -107,28 +107,32 @@ async def join(session: Session, connection: UUID, who: Who, before: Who | None)
     identity = who.identity
     assert identity is not None
     email = _email(identity)
+    asked = [(CHANNEL, who.key)] + ([("email", email)] if email else [])
+    if before is None and all(found.status != "unknown" for found in await session.resolve(asked)):
+        return
 
     async def work(joined: Session) -> None:
-        asked = [(CHANNEL, who.key)] + ([("email", email)] if email else [])
         found = await joined.resolve(asked)
         customer = found[0].customer_id
-        known = found[1].status if email else "none"
-        old = await _conversation(joined, connection, before.key) if before else None
-        guest = old["customer"]["id"] if old and old["customer"] else None
-        if old is not None and guest is not None and not await _only_chats(joined, guest):
-            old = guest = None  # somebody decided whose conversation it is, so it stays where it is
+        threads = await _threads(joined, connection, before.key) if before else []
+        guests = {row["customer"]["id"] for row in threads if row["customer"] is not None}
+        for guest in guests:
+            if not await _only_chats(joined, guest):
+                threads, guests = [], set()  # somebody decided whose words these are, so they stay theirs
+                break
         if customer is None:
             if email and found[1].customer_id is not None:
                 customer = found[1].customer_id
-            elif guest is not None:
-                customer = split_id(guest)[1]
+            elif guests:
+                customer = split_id(min(guests))[1]
             if customer is not None:
                 await _add(joined, customer, CHANNEL, who.key, SIGNED)
-        if customer is not None and email and known == "unknown":
+        if customer is not None and email and found[1].status == "unknown":
             await _add(joined, customer, "email", email, SIGNED)
-        if old is not None:
-            await _adopt(joined, connection, who, old, customer)
-            if guest is not None and customer is not None and split_id(guest)[1] != customer:
+        for thread in threads:
+            await _adopt(joined, connection, who, thread)
+        for guest in guests:
+            if customer is not None and split_id(guest)[1] != customer:
                 await _retire(joined, guest, customer)
         if customer is not None:
             await _belongs(joined, connection, who, customer)
@@ -136,13 +140,13 @@ async def join(session: Session, connection: UUID, who: Who, before: Who | None)
     await session.transact(work)
 
 
-async def _adopt(
-    session: Session, connection: UUID, who: Who, old: Mapping[str, Any], customer: UUID | None
-) -> None:
-    """Makes an anonymous conversation the signed-in visitor's, or a part of it."""
+async def _adopt(session: Session, connection: UUID, who: Who, old: Mapping[str, Any]) -> None:
+    """Makes an anonymous conversation the signed-in visitor's, or a part of what that visitor has already."""
     new = await _conversation(session, connection, who.key)
-    if new is None:
-        patch: dict[str, Any] = {"key": who.key, "address": who.key}
+    if new is None or old["key"] is None:
+        patch: dict[str, Any] = {"address": who.key}
+        if old["key"] is not None:
+            patch["key"] = who.key
         await _updated(session, Conversation, [Update(old["id"], patch)])
         return
     rows = await (
@@ -167,15 +171,15 @@ async def _adopt(
 
 
 async def _belongs(session: Session, connection: UUID, who: Who, customer: UUID) -> None:
-    """Gives a conversation, and what was said in it, to its customer, unless somebody gave it to another one."""
-    thread = await _conversation(session, connection, who.key)
-    if thread is None:
-        return
-    if thread["customer"] is None:
-        await _updated(session, Conversation, [Update(thread["id"], {"customer_id": customer})])
-    elif split_id(thread["customer"]["id"])[1] != customer:
-        return
-    where = {"conversation_id": {"eq": thread["id"]}, "customer_id": {"isNull": True}}
+    """Gives a thread, and what was said in it, to its customer, unless somebody gave it to another one."""
+    threads = await _threads(session, connection, who.key)
+    patch: dict[str, Any] = {"customer_id": customer}
+    free = [Update(row["id"], patch) for row in threads if row["customer"] is None]
+    await _updated(session, Conversation, free)
+    theirs = [
+        row["id"] for row in threads if row["customer"] is None or split_id(row["customer"]["id"])[1] == customer
+    ]
+    where = {"conversation_id": {"in": theirs}, "customer_id": {"isNull": True}}
     rows = await session.find(Interaction).select("id").where(where).first(_MOST).all()
     patch = {"customer_id": customer, "identity": "matched"}
     await _updated(session, Interaction, [Update(row["id"], patch) for row in rows])
@@ -198,8 +202,14 @@ async def _retire(session: Session, guest: str, customer: UUID) -> None:
 
 
 async def _conversation(session: Session, connection: UUID, key: str) -> dict[str, Any] | None:
-    query = session.find(Conversation).where({"connection_id": {"eq": connection}, "key": {"eq": key}})
-    return await query.select("id", "customer.id", "unread", "last_at", "started_at", "status").one()
+    """The conversation that a visitor writes in."""
+    return next((row for row in await _threads(session, connection, key) if row["key"] == key), None)
+
+
+async def _threads(session: Session, connection: UUID, address: str) -> list[dict[str, Any]]:
+    """All conversations with a visitor: the one that the visitor writes in, and those that agents began."""
+    query = session.find(Conversation).where({"connection_id": {"eq": connection}, "address": {"eq": address}})
+    return await query.select("id", "key", "customer.id", "unread", "last_at", "started_at", "status").all()
 
 
 async def _only_chats(session: Session, customer: str) -> bool:
@@ -213,8 +223,9 @@ async def _only_chats(session: Session, customer: str) -> bool:
 
 
 async def _add(session: Session, customer: UUID | str, channel: str, address: str, label: str) -> None:
-    """Adds a contact point, unless somebody has it."""
-    row = {"customer_id": customer, "channel": channel, "address": address, "label": label}
+    """Adds a contact point, unless somebody has it. A claimed one keeps nobody else from having it."""
+    row: dict[str, Any] = {"customer_id": customer, "channel": channel, "address": address, "label": label}
+    row["shared"] = label == UNVERIFIED
     await session.create(ContactPoint, [row], on_error="skip_invalid")
 
 

@@ -136,7 +136,7 @@ class WebChat(Plugin[WebChatSettings]):
                 Conversation,
                 "visitor",
                 Visitor,
-                needs=["channel", "connection.id", "key"],
+                needs=["channel", "connection.id", "address"],
                 resolve=self._visitors,
                 description="What the visitor of a web chat is doing at the moment; null for other channels",
             )
@@ -171,7 +171,7 @@ class WebChat(Plugin[WebChatSettings]):
         hub = self._hub(context.crm)
         # only who may read a conversation may be seen in it
         ids = [item.conversation_id for item in inputs]
-        query = context.session.find(Conversation).select("id", "channel", "connection.id", "key")
+        query = context.session.find(Conversation).select("id", "channel", "connection.id", "address")
         rows = {split_id(row["id"])[1]: row for row in await query.where({"id": {"in": ids}}).all()}
         results: list[WebChatState | UserError] = []
         for index, id in enumerate(ids):
@@ -214,7 +214,7 @@ class WebChat(Plugin[WebChatSettings]):
 
 
 def _place(row: Mapping[str, Any]) -> tuple[UUID, str] | None:
-    """The connection and the key of a web chat's conversation."""
-    if row["channel"] != CHANNEL or row["connection"] is None or row["key"] is None:
+    """The connection and the visitor of a web chat's conversation."""
+    if row["channel"] != CHANNEL or row["connection"] is None or row["address"] is None:
         return None
-    return split_id(row["connection"]["id"])[1], row["key"]
+    return split_id(row["connection"]["id"])[1], row["address"]

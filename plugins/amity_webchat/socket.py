@@ -326,7 +326,7 @@ class _Conversation:
             return
         self.peer.remember([stored.id])
         self.peer.put(dump("ack", message=stored.value))
-        self.hub.announce(self.connection, self.who.key, [id])
+        self.hub.announce(self.connection, self.who.key, {id: None})
 
     def _wait(self) -> float:
         """Seconds that the visitor has to wait with the next message."""

@@ -1,15 +1,20 @@
-"""What a visitor may read: the messages of the visitor's own conversation, and nothing else."""
+"""What a visitor may read: the messages of the visitor's own thread, and nothing else.
+
+A thread is all that was said with one address over one connection: what the visitor writes is one conversation,
+and agents may have begun others with the same visitor.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from amity import Find, Interaction, Session
+from amity import Find, Interaction, Outbound, Session
+from amity.entity import encode_id
 from amity.tree import Connection as Rows
 from amity.tree import Direction, Nodes, OrderKey, Page, PageInfo
 
@@ -26,7 +31,7 @@ _FIELDS = (
     "delivery",
     "message_id",
     "user.name",
-    "conversation.key",
+    "conversation.address",
 )
 
 
@@ -70,7 +75,7 @@ async def changed(
     since: datetime,
     *,
     names: bool,
-    announced: Sequence[UUID] = (),
+    announced: Iterable[UUID] = (),
 ) -> list[Shown]:
     """What threads show since a time, oldest first; by one statement.
 
@@ -101,6 +106,13 @@ async def message_ids(session: Session, connection: UUID, key: str, ids: Sequenc
     return {row["id"]: row["message_id"] for row in rows if row["message_id"] is not None}
 
 
+def handed_over(message: Outbound) -> Shown:
+    """A message as the channel was given it, for where the database can't be asked what it looks like."""
+    id = encode_id(Interaction.options.prefix, message.id)
+    value = {"id": id, "text": message.body or "", "at": datetime.now(UTC).isoformat()}
+    return Shown(id, message.address, message.message_id, value)
+
+
 def by_key(messages: Sequence[Shown]) -> dict[str, list[Shown]]:
     """Messages of several threads, apart."""
     found: dict[str, list[Shown]] = defaultdict(list)
@@ -113,7 +125,7 @@ def _thread(session: Session, connection: UUID, keys: Sequence[str]) -> Find:
     return (
         session.find(Interaction)
         .select(*_FIELDS)
-        .where({"conversation": {"connection_id": {"eq": connection}, "key": {"in": list(keys)}}})
+        .where({"conversation": {"connection_id": {"eq": connection}, "address": {"in": list(keys)}}})
     )
 
 
@@ -137,4 +149,4 @@ def _shown(row: Mapping[str, Any], names: bool) -> Shown:
             value["name"] = row["user"]["name"]
         if row["delivery"] is not None and row["delivery"].lower() == "read":
             value["read"] = True
-    return Shown(row["id"], row["conversation"]["key"], message_id, value)
+    return Shown(row["id"], row["conversation"]["address"], message_id, value)
