@@ -14,7 +14,8 @@ from ..database import recorded
 from ..messaging.secrets import new_key
 from ..plugin import Plugin
 from ..settings import from_mapping
-from .channels import PUBLIC_URL, Arrived, ChannelCase, Written, assert_channels, post
+from .channel_case import PUBLIC_URL, Arrived, ChannelCase, Written, post
+from .channels import assert_channels
 from .databases import drop_templates, empty_database, fresh_database
 from .scorers import assert_scorers
 
