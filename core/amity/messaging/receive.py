@@ -353,10 +353,11 @@ class _Taking:
             if id in there
         ]
         _overtaken(await self.session.create(ContactPoint, points, on_error="skip_invalid"))
+        # also of copies and auto-replies in the same batch, which make nobody a prospect by themselves
         return {
             index: Resolution("matched", id, (id,), address)
-            for index in unknown
-            if (id := ids[address := str(new[index].address)]) in there
+            for index, person in people.items()
+            if person.status == "unknown" and (id := ids.get(address := str(new[index].address))) in there
         }
 
     # --- conversations ---------------------------------------------------------------------------------------
