@@ -46,12 +46,12 @@ def parse(
 def _parse(
     raw: bytes, reference: str, own: Collection[str], sent: bool, received_at: datetime | None
 ) -> Sequence[Item]:
-    raw = _bare(raw)
+    whole, raw = raw, _bare(raw)
     headers = parse_head(raw)
     if not raw.strip():
-        return (_unreadable(raw, reference, "it is empty"),)
+        return (_unreadable(whole, reference, "it is empty"),)
     if not any(name in headers for name in ("from", "sender", "reply-to", "return-path", "subject", "date", "to")):
-        return (_unreadable(raw, reference, "it has no header fields, so it is no e-mail"),)
+        return (_unreadable(whole, reference, "it has no header fields, so it is no e-mail"),)
     content = _content(raw)
     sender = _sender(headers)
     when = written_at(headers, received_at)
@@ -62,7 +62,7 @@ def _parse(
     other = _other_side(headers, sender, own, sent)
     if other is None:
         looked = "To, Cc and Bcc" if sent else "From, Sender, Reply-To and Return-Path"
-        return (_unreadable(raw, reference, f"it has no address in {looked}"),)
+        return (_unreadable(whole, reference, f"it has no address in {looked}"),)
     about = report.message_ids if not sent and report is not None else ()
     return (
         Inbound(
@@ -76,7 +76,7 @@ def _parse(
             direction="outbound" if sent else "inbound",
             replies_to=_replies_to(headers, about),
             parties=_parties(headers),
-            media=_media(content, raw),
+            media=_media(content, whole),
             automatic=bool(about) or is_automatic(headers, sender.address if sender else ""),
             language=_language(headers),
             fields=_fields(headers, other),
