@@ -6,19 +6,23 @@ import asyncio
 import itertools
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Self
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from amity import SYSTEM, Conversation, Crm, Session
+from amity import SYSTEM, Conversation, Crm, Interaction, Session
 from amity.access import Principal, SystemPolicy, Verb
 from amity.entity import EntityType, encode_id
-from amity.messaging.secrets import new_key
+from amity.messaging.secrets import new_key, vault
 from amity.server import app
+from amity.testing import Arrived, ChannelCase, Written
+from amity_webchat import WebChat, WebChatSettings
+from amity_webchat.tokens import Visitor, sign
 
 ORIGIN = "https://www.shop.example"
 SECRET = "a secret that only the shop and the CRM know"
@@ -181,3 +185,73 @@ async def answer(crm: Crm, conversation: Mapping[str, Any], text: str, session: 
     assert id is not None
     assert not await crm.settle()
     return encode_id("int", id)
+
+
+class VisitorsCase(ChannelCase):
+    """Visitors of a site, each with the chat open: the other side of the conformance suite."""
+
+    account = {"allowed_origins": [ORIGIN], "identity_secret": SECRET}
+    threads = False
+    refused = "somebody@shop.example"
+
+    def __init__(self) -> None:
+        self.plugin = WebChat(WebChatSettings(burst=1_000, messages_per_minute=1_000))
+        self._at: tuple[Crm, UUID] | None = None
+        self._stack = AsyncExitStack()
+        self._server: Server | None = None
+        self._tabs: list[tuple[str, Widget]] = []
+        self._arrived: list[Arrived] = []
+
+    def address(self, number: int) -> str:
+        return f" visitor:{number}"
+
+    async def bring(self, crm: Crm, connection: UUID, messages: Sequence[Written]) -> None:
+        await self._open(crm, connection)
+        for message in messages:
+            async with self._tab(message.address) as tab:
+                await tab.say(message.text, message.id)
+
+    async def tell(
+        self, crm: Crm, connection: UUID, message_id: str, status: Literal["delivered", "read", "failed"]
+    ) -> bool:
+        if status == "failed":
+            return False
+        query = crm.acting_as(SYSTEM).find(Interaction).select("id", "address")
+        row = await query.where({"message_id": {"eq": message_id}}).one()
+        async with self._tab(row["address"] if row else self.address(1)) as tab:
+            await tab.tell("got" if status == "delivered" else "seen", ids=[row["id"] if row else message_id])
+            await tab.quiet()
+        return True
+
+    async def arrived(self) -> Sequence[Arrived]:
+        assert self._at is not None
+        await self.plugin._hub(self._at[0]).settle()
+        for address, tab in self._tabs:
+            for heard in await tab.quiet():
+                for message in heard.get("messages", ()):
+                    if not message.get("mine"):
+                        self._arrived.append(Arrived(message["id"], address, message["text"]))
+        return self._arrived
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        self._tabs.clear()
+
+    async def _open(self, crm: Crm, connection: UUID) -> None:
+        """Opens the chat of everybody, once for each database."""
+        if self._at == (crm, connection):
+            return
+        await self.close()
+        self._at = (crm, connection)
+        self._server = await self._stack.enter_async_context(serving(crm))
+        for number in range(1, 41):
+            address = self.address(number)
+            self._tabs.append((address, await self._stack.enter_async_context(self._tab(address))))
+
+    def _tab(self, address: str) -> AbstractAsyncContextManager[Widget]:
+        assert self._at is not None
+        assert self._server is not None
+        crm, connection = self._at
+        visitor = Visitor(connection, address.strip().removeprefix("visitor:"), int(time.time()))
+        token = sign(visitor, vault(crm.settings, "webchat"))
+        return Widget.open(self._server, connection, token=token)

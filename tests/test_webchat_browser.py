@@ -7,14 +7,16 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from amity import SYSTEM, ContactPoint, Conversation, Crm, Customer, Interaction, Session, Update, User
@@ -32,9 +34,26 @@ SHOTS = os.environ.get("AMITY_TEST_SCREENSHOTS")
 GREETING = "Hello! How can we help?"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'`${alert(3)}"
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium; install it, or name one in PLAYWRIGHT_CHROMIUM"
-)
+# one browser serves all of them, in a loop of its own
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="there is no Chromium; install it, or name one in PLAYWRIGHT_CHROMIUM"
+    ),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=CHROMIUM)
+        yield found
+        await found.close()
+
+
+@pytest.fixture
+def scene(make_crm: MakeCrm, browser: Browser) -> MakeScene:
+    return partial(_scene, make_crm, browser)
 
 
 @contextmanager
@@ -58,13 +77,12 @@ def shop(widget: str) -> Iterator[str]:
 
 @dataclass
 class Scene:
-    """A CRM with a chat, a shop with the widget, and a browser; what went wrong in its pages."""
+    """A CRM with a chat, a shop with the widget, and somebody's browser; what went wrong in its pages."""
 
     crm: Crm
     server: Server
     chat: UUID
     shop: str
-    browser: Browser
     context: BrowserContext
     complaints: list[str] = field(default_factory=list)
 
@@ -101,34 +119,27 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(
-    make_crm: MakeCrm, *, context: dict[str, Any] | None = None, **account: Any
+async def _scene(
+    make_crm: MakeCrm, browser: Browser, *, context: Mapping[str, Any] | None = None, **account: Any
 ) -> AsyncIterator[Scene]:
-    async with (
-        make_crm([WebChat], settings(heartbeat=1), policy=Staff()) as crm,
-        serving(crm) as server,
-        async_playwright() as play,
-    ):
+    async with make_crm([WebChat], settings(heartbeat=1), policy=Staff()) as crm, serving(crm) as server:
         session = crm.acting_as(SYSTEM)
         await session.create(User, [{"name": "Mia Keller", "email": "mia@shop.example"}])
-        chat = await new_chat(
-            session, **{"title": "Northwind", "greeting": GREETING, "color": "#2f5d3a", **account}
-        )
+        look = {"title": "Northwind", "greeting": GREETING, "color": "#2f5d3a"}
+        chat = await new_chat(session, **{**look, **account})
         with shop(server.widget(chat)) as url:
-            settings_ = {"allowed_origins": [url.rstrip("/")]}
-            changed = await session.run(
-                "update_connection", [{"id": encode_id("con", chat), "settings": settings_}]
-            )
+            allowed = {"id": encode_id("con", chat), "settings": {"allowed_origins": [url.rstrip("/")]}}
+            changed = await session.run("update_connection", [allowed])
             assert not changed.errors, changed.errors
-            browser = await play.chromium.launch(executable_path=CHROMIUM)
-            try:
-                made = await browser.new_context(**{"locale": "en-US", **(context or {})})
-                made.set_default_timeout(10_000)
-                found = Scene(crm, server, chat, url, browser, made)
-                yield found
-                assert not found.complaints
-            finally:
-                await browser.close()
+            made = await browser.new_context(**{"locale": "en-US", "reduced_motion": "reduce", **(context or {})})
+            made.set_default_timeout(10_000)
+            found = Scene(crm, server, chat, url, made)
+            yield found
+            await made.close()
+            assert not found.complaints
+
+
+MakeScene = Callable[..., AbstractAsyncContextManager[Scene]]
 
 
 async def shot(page: Page, name: str) -> None:
@@ -145,8 +156,8 @@ async def bubbles(page: Page) -> list[str]:
     return await page.locator(".bubble").all_inner_texts()
 
 
-async def test_a_visitor_is_greeted_asks_gets_an_answer_and_finds_it_again(make_crm: MakeCrm) -> None:
-    async with scene(make_crm) as on:
+async def test_a_visitor_is_greeted_asks_gets_an_answer_and_finds_it_again(scene: MakeScene) -> None:
+    async with scene() as on:
         page = await on.page()
         assert await on.session.find(Conversation).count() == 0
         await page.get_by_role("button", name="Open the chat").click()
@@ -190,8 +201,8 @@ async def settled(query: Any, delivery: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_what_is_written_while_the_server_restarts_arrives_once(make_crm: MakeCrm) -> None:
-    async with scene(make_crm) as on:
+async def test_what_is_written_while_the_server_restarts_arrives_once(scene: MakeScene) -> None:
+    async with scene() as on:
         page = await on.page()
         await page.get_by_role("button", name="Open the chat").click()
         await say(page, "Before")
@@ -219,8 +230,8 @@ async def test_what_is_written_while_the_server_restarts_arrives_once(make_crm: 
         ]
 
 
-async def test_a_connection_that_died_silently_is_noticed(make_crm: MakeCrm) -> None:
-    async with scene(make_crm) as on:
+async def test_a_connection_that_died_silently_is_noticed(scene: MakeScene) -> None:
+    async with scene() as on:
         page = await on.page()
         await page.get_by_role("button", name="Open the chat").click()
         await say(page, "Hello")
@@ -234,8 +245,8 @@ async def test_a_connection_that_died_silently_is_noticed(make_crm: MakeCrm) -> 
         assert await on.session.find(Interaction).where({"body": {"eq": "Into the void"}}).count() == 1
 
 
-async def test_nothing_that_anybody_writes_becomes_html(make_crm: MakeCrm) -> None:
-    async with scene(make_crm, agent_names=True) as on:
+async def test_nothing_that_anybody_writes_becomes_html(scene: MakeScene) -> None:
+    async with scene(agent_names=True) as on:
         (mia,) = await on.session.find(User).all()
         await on.session.update(User, [Update(mia["id"], {"name": HOSTILE})])
         page = await on.page()
@@ -252,8 +263,8 @@ async def test_nothing_that_anybody_writes_becomes_html(make_crm: MakeCrm) -> No
         await expect(page.locator(".list a")).to_have_attribute("href", "https://x.example/")
 
 
-async def test_a_visitor_gives_an_address_when_asked(make_crm: MakeCrm) -> None:
-    async with scene(make_crm, ask_email=True) as on:
+async def test_a_visitor_gives_an_address_when_asked(scene: MakeScene) -> None:
+    async with scene(ask_email=True) as on:
         page = await on.page()
         await page.get_by_role("button", name="Open the chat").click()
         await expect(page.locator(".email")).to_be_hidden()
@@ -276,8 +287,8 @@ async def test_a_visitor_gives_an_address_when_asked(make_crm: MakeCrm) -> None:
         assert note["custom_fields"]["webchat"]["claimed_email"] == "ann@acme.example"
 
 
-async def test_the_keyboard_is_enough(make_crm: MakeCrm) -> None:
-    async with scene(make_crm) as on:
+async def test_the_keyboard_is_enough(scene: MakeScene) -> None:
+    async with scene() as on:
         page = await on.page()
         focused = "() => document.activeElement.shadowRoot?.activeElement?.getAttribute('class') || ''"
         for _ in range(12):
@@ -307,8 +318,8 @@ async def test_the_keyboard_is_enough(make_crm: MakeCrm) -> None:
         await shot(page, "desktop-badge")
 
 
-async def test_two_tabs_show_the_same(make_crm: MakeCrm) -> None:
-    async with scene(make_crm) as on:
+async def test_two_tabs_show_the_same(scene: MakeScene) -> None:
+    async with scene() as on:
         one, two = await on.page(), await on.page()
         for page in (one, two):
             await page.get_by_role("button", name="Open the chat").click()
@@ -325,8 +336,8 @@ async def test_two_tabs_show_the_same(make_crm: MakeCrm) -> None:
             )
 
 
-async def test_signing_in_brings_the_conversation_along_and_signing_out_leaves_nothing(make_crm: MakeCrm) -> None:
-    async with scene(make_crm, identity_secret=SECRET) as on:
+async def test_signing_in_brings_the_conversation_along_and_signing_out_leaves_nothing(scene: MakeScene) -> None:
+    async with scene(identity_secret=SECRET) as on:
         (ann,) = (await on.session.create(Customer, [{"kind": "person", "name": "Ann Lee"}])).ids
         point = {"customer_id": ann, "channel": "email", "address": "ann@acme.example"}
         await on.session.create(ContactPoint, [point])
@@ -347,9 +358,9 @@ async def test_signing_in_brings_the_conversation_along_and_signing_out_leaves_n
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 
-async def test_it_speaks_the_visitors_language_from_right_to_left_on_a_phone(make_crm: MakeCrm) -> None:
+async def test_it_speaks_the_visitors_language_from_right_to_left_on_a_phone(scene: MakeScene) -> None:
     greetings = {"en": GREETING, "ar": "مرحبًا! كيف يمكننا مساعدتك؟"}
-    async with scene(make_crm, context=PHONE, languages=["en", "ar"], greeting=greetings, ask_email=True) as on:
+    async with scene(context=PHONE, languages=["en", "ar"], greeting=greetings, ask_email=True) as on:
         page = await on.page("?lang=ar-EG")
         await shot(page, "phone-closed")
         await page.get_by_role("button", name="فتح المحادثة").tap()
@@ -371,8 +382,8 @@ async def test_it_speaks_the_visitors_language_from_right_to_left_on_a_phone(mak
         await expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-async def test_a_long_conversation_on_a_phone(make_crm: MakeCrm) -> None:
-    async with scene(make_crm, context=PHONE) as on:
+async def test_a_long_conversation_on_a_phone(scene: MakeScene) -> None:
+    async with scene(context=PHONE) as on:
         page = await on.page()
         await page.get_by_role("button", name="Open the chat").tap()
         await say(page, "Hello, I am looking for a bicycle for my daughter, who is 1.55 m tall")

@@ -137,6 +137,11 @@ class Hub:
                 task.cancel()
             await asyncio.gather(*tasks, *self._tasks, return_exceptions=True)
 
+    async def settle(self) -> None:
+        """Waits until the sockets here were told of everything that was announced by now."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
     @property
     def session(self) -> Session:
         """What the chat reads and writes as."""

@@ -150,7 +150,7 @@
     make(
       "header",
       {},
-      make("div", { class: "names" }, make("h2", { id: "title", dir: "auto" }, text.title), status),
+      make("div", { class: "names" }, make("h2", { id: "title" }, make("bdi", {}, text.title)), status),
       make("button", { type: "button", class: "close", "aria-label": text.close, onclick: () => close() }, icon("M6.400 5 5 6.400 10.600 12 5 17.600 6.400 19 12 13.400 17.600 19 19 17.600 13.400 12 19 6.400 17.600 5 12 10.600z")),
     ),
     log,
