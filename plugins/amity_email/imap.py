@@ -21,7 +21,7 @@ from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
 
 from amity.messages import Item, Unreadable
-from amity.network import addresses
+from amity.network import AddressRefused, addresses
 
 from .account import EmailAccount, tls_context
 from .parse import parse
@@ -78,8 +78,8 @@ class Mailbox:
         try:
             host, port = account.imap_at
             found = await addresses(host, port, allow_private=account.allow_private)
-        except (OSError, LookupError) as error:
-            raise MailboxError(f"the IMAP server {account.imap_host} is not known: {error}") from error
+        except (AddressRefused, OSError, LookupError) as error:
+            raise MailboxError(f"the IMAP server {account.imap_host} can't be reached: {error}") from error
         failure: Exception | None = None
         for address in found:
             try:

@@ -13,7 +13,7 @@ import aiosmtplib
 from aiosmtplib import SMTP
 
 from amity.messages import Outbound, Refused, Sent
-from amity.network import addresses
+from amity.network import AddressRefused, addresses
 
 from .account import EmailAccount, tls_context
 from .compose import LoadedFile, ascii_address, compose, recipients
@@ -46,7 +46,7 @@ async def connect(account: EmailAccount) -> SMTP:
     try:
         host, port = account.smtp_at
         sock = await _socket(host, port, account)
-    except (OSError, LookupError, TimeoutError) as error:
+    except (AddressRefused, OSError, LookupError, TimeoutError) as error:
         raise NotConnected(f"the SMTP server {account.smtp_host} can't be reached: {_told(error)}") from error
     client = SMTP(
         hostname=host,
