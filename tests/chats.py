@@ -197,7 +197,6 @@ class VisitorsCase(ChannelCase):
     def __init__(self) -> None:
         self.plugin = WebChat(WebChatSettings(burst=1_000, messages_per_minute=1_000))
         self._at: tuple[Crm, UUID] | None = None
-        self._stack = AsyncExitStack()
         self._server: Server | None = None
         self._tabs: list[tuple[str, Widget]] = []
         self._arrived: list[Arrived] = []
@@ -206,7 +205,6 @@ class VisitorsCase(ChannelCase):
         return f" visitor:{number}"
 
     async def bring(self, crm: Crm, connection: UUID, messages: Sequence[Written]) -> None:
-        await self._open(crm, connection)
         for message in messages:
             async with self._tab(message.address) as tab:
                 await tab.say(message.text, message.id)
@@ -233,20 +231,17 @@ class VisitorsCase(ChannelCase):
                         self._arrived.append(Arrived(message["id"], address, message["text"]))
         return self._arrived
 
-    async def close(self) -> None:
-        await self._stack.aclose()
-        self._tabs.clear()
-
-    async def _open(self, crm: Crm, connection: UUID) -> None:
-        """Opens the chat of everybody, once for each database."""
-        if self._at == (crm, connection):
-            return
-        await self.close()
+    @asynccontextmanager
+    async def running(self, crm: Crm, connection: UUID) -> AsyncIterator[None]:
+        """Opens the chat of everybody."""
         self._at = (crm, connection)
-        self._server = await self._stack.enter_async_context(serving(crm))
-        for number in range(1, 41):
-            address = self.address(number)
-            self._tabs.append((address, await self._stack.enter_async_context(self._tab(address))))
+        async with AsyncExitStack() as stack:
+            self._server = await stack.enter_async_context(serving(crm))
+            for number in range(1, 41):
+                address = self.address(number)
+                self._tabs.append((address, await stack.enter_async_context(self._tab(address))))
+            yield
+        self._tabs.clear()
 
     def _tab(self, address: str) -> AbstractAsyncContextManager[Widget]:
         assert self._at is not None

@@ -118,7 +118,7 @@ class PostcardCase(ChannelCase):
 
     account = {"password": "stamp-collection"}
     stop = "No more cards"
-    refused = "Nobody"
+    refused: str | None = "Nobody"
 
     def __init__(self, channel: Postcards) -> None:
         self.channel_ = channel
@@ -162,6 +162,33 @@ class PostcardCase(ChannelCase):
 async def test_a_channel_that_does_everything_passes(server_url: str | None) -> None:
     channel = Postcards()
     await assert_channel(postcards(channel), PostcardCase(channel), server_url=server_url)
+
+
+class Polite(Postcards):
+    """Writes to nobody who has not written before, as some services demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[str] = set()
+
+    def card(self, card: dict[str, Any]) -> Inbound:
+        self.known.add(self.normalize(card["from"], ""))
+        return super().card(card)
+
+    async def post(self, message: Outbound) -> Sent | Refused:
+        if message.address not in self.known:
+            return Refused("they have not written yet")
+        return await super().post(message)
+
+
+class AnswersOnly(PostcardCase):
+    begins = False
+    refused = None
+
+
+async def test_a_channel_that_only_answers_passes() -> None:
+    channel = Polite()
+    await assert_channel(postcards(channel), AnswersOnly(channel))
 
 
 # --- channels that are broken, each in its own way ----------------------------------------------------------

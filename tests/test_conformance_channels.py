@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from amity import Crm, RawRequest
-from amity.messaging.secrets import vault
+from amity import RawRequest
 from amity.testing import Arrived, ChannelCase, Written, assert_channel
 from amity_sms import Sms
-from amity_webchat import WebChat
-from amity_webchat.socket import USE
-from amity_webchat.tokens import Visitor, sign
 
-from .chats import ORIGIN, Widget, serving
+from .chats import VisitorsCase
 from .sms_gateway import Gateway, gateway, posted, posted_by_twilio
 
 # --- amity_sms ---------------------------------------------------------------------------------------------
@@ -98,63 +90,6 @@ async def test_text_messages_are_a_channel(case: type[SmsCase], server_url: str 
 # --- amity_webchat -----------------------------------------------------------------------------------------
 
 
-class WebChatCase(ChannelCase):
-    """Visitors of a web site, each with the widget open."""
-
-    account = {"allowed_origins": [ORIGIN]}
-    threads = False  # a visitor has one thread
-    begins = False
-
-    def __init__(self) -> None:
-        self.widgets: dict[str, Widget] = {}
-        self.turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.got: list[Arrived] = []
-
-    def address(self, number: int) -> str:
-        return f"visitor:{number:024}"
-
-    @asynccontextmanager
-    async def running(self, crm: Crm, connection: UUID) -> AsyncIterator[None]:
-        async with serving(crm) as self.server, AsyncExitStack() as self.open:
-            yield
-        self.widgets.clear()
-
-    async def bring(self, crm: Crm, connection: UUID, messages: Sequence[Written]) -> None:
-        for message in messages:
-            async with self.turns[message.address]:
-                widget = await self._widget(crm, connection, message.address)
-                await widget.say(message.text, message.id)
-
-    async def tell(
-        self, crm: Crm, connection: UUID, message_id: str, status: Literal["delivered", "read", "failed"]
-    ) -> bool:
-        if status == "failed":
-            return False
-        told = {"delivered": "got", "read": "seen"}[status]
-        for widget in self.widgets.values():
-            await widget.tell(told, ids=[message_id])
-            await self._listen(widget)
-        return True
-
-    async def arrived(self) -> Sequence[Arrived]:
-        for widget in self.widgets.values():
-            await self._listen(widget)
-        return self.got
-
-    async def _listen(self, widget: Widget) -> None:
-        address = next(key for key, other in self.widgets.items() if other is widget)
-        for heard in await widget.quiet():
-            if heard["t"] == "messages":
-                self.got += [Arrived(item["id"], address, item["text"]) for item in heard["messages"]]
-
-    async def _widget(self, crm: Crm, connection: UUID, address: str) -> Widget:
-        if address not in self.widgets:
-            visitor = Visitor(connection, address.removeprefix("visitor:"), int(time.time()))
-            token = sign(visitor, vault(crm.settings, USE))
-            opening = Widget.open(self.server, connection, token=token)
-            self.widgets[address] = await self.open.enter_async_context(opening)
-        return self.widgets[address]
-
-
 async def test_web_chats_are_a_channel(server_url: str | None) -> None:
-    await assert_channel(WebChat, WebChatCase(), server_url=server_url)
+    case = VisitorsCase()
+    await assert_channel(case.plugin, case, server_url=server_url)
