@@ -375,6 +375,7 @@ def test_the_command_line_makes_keys_tries_and_rotates(tmp_path: Path, monkeypat
     assert amity("connections", "list").strip() == ""
     assert "there is no connection 'support'" in amity("connections", "check", "support", status=1)
     assert "Encrypted the secrets of 0 connections" in amity("connections", "rotate")
+    assert "Removed 0 files" in amity("files", "sweep")
     told = amity("run", "create-connection", "--channel", "mailbox", "--name", "x", status=1)
     assert "channel" in told
     assert json.loads(amity("run", "check-connection", "--json", "[]")) == []

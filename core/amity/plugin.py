@@ -144,5 +144,5 @@ HOOKS: tuple[str, ...] = (
 )
 LAYER_HOOKS = {"graphql": "graphql"}
 """Hooks of known layers, by the plugin that brings them; skipped while that plugin is not enabled."""
-CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run", "connections")
+CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run", "connections", "files")
 """Commands of the core, whose names no plugin can take."""

@@ -13,7 +13,7 @@ from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
 from ..messaging.fetch import FETCH_CONNECTION, TEND_CONNECTIONS
-from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS, FILE_JOBS
+from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS
 from ..messaging.html import HTML_FIELDS
 from ..messaging.outbox import SEND_MESSAGES
 from ..messaging.receipts import APPLY_RECEIPTS
@@ -50,7 +50,6 @@ class Core(Plugin):
 
     def jobs(self) -> Sequence[Job[Any]]:
         return (
-            *FILE_JOBS,
             FETCH_MEDIA,
             FETCH_CONNECTION,
             TEND_CONNECTIONS,

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..contracts import Action, Context, FieldDeclaration, Job, Permission, UserError, batch
+from ..contracts import Action, Context, FieldDeclaration, Permission, UserError, batch
 from ..entity import InvalidId, decode_id, encode_id
 from ..model import File
 from .reading import rows_by
@@ -243,12 +243,12 @@ def download_headers(name: str, media_type: str, size: int | None, sha256: str |
 # --- sweeping ----------------------------------------------------------------------------------------------
 
 
-class Sweep(BaseModel):
-    """What the job that sweeps files is asked: nothing."""
-
-
 async def sweep(session: Session, *, now: datetime | None = None) -> int:
-    """Removes bytes that no file refers to, not even a deleted one; how many files of them."""
+    """Removes bytes that no file refers to, not even a deleted one; how many files of them.
+
+    Whatever else is in the same folder or bucket goes, too, if it has the name of stored bytes: what belongs to
+    another database, above all. So nobody is swept for without having asked.
+    """
     crm = session.crm
     before = (now or datetime.now(UTC)) - SWEEP_AFTER
     removed = 0
@@ -270,12 +270,6 @@ async def sweep(session: Session, *, now: datetime | None = None) -> int:
     return removed + (await remove(batch_) if batch_ else 0)
 
 
-async def _sweep(context: Context, payload: Sweep) -> None:
-    removed = await sweep(context.session)
-    if removed:
-        context.log.info("removed %d stored files that nothing refers to", removed)
-
-
 FILE_ACTIONS: tuple[Action[Any], ...] = (
     Action(
         "add_file",
@@ -287,15 +281,11 @@ FILE_ACTIONS: tuple[Action[Any], ...] = (
         transactional=False,
     ),
 )
-FILE_JOBS: tuple[Job[Any], ...] = (
-    Job("sweep_files", Sweep, _sweep, key=lambda _: "files", schedule="30 3 * * *", timeout=timedelta(hours=1)),
-)
 
 __all__ = [
     "ADD_FILE",
     "FILE_ACTIONS",
     "FILE_FIELDS",
-    "FILE_JOBS",
     "add_files",
     "columns_of",
     "download_headers",
