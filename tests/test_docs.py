@@ -25,6 +25,7 @@ from amity.tree import Direction
 from amity_csv import CsvSettings
 from amity_graphql import GraphQLSettings, errors
 from amity_rfm import RfmSettings
+from amity_webchat import WebChatSettings
 
 from . import snippets
 from .conftest import KIND, MakeCrm
@@ -153,6 +154,7 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (GraphQLSettings, "graphql"),
     (CsvSettings, "csv"),
     (RfmSettings, "rfm"),
+    (WebChatSettings, "webchat"),
 ]
 
 
@@ -199,9 +201,9 @@ def test_a_variable_that_stands_in_the_docs_works(row: str, monkeypatch: pytest.
     text, expected = tried(variable, default)
     monkeypatch.delenv("AMITY_DATABASE_URL", raising=False)
     monkeypatch.setenv(variable, text)
-    settings = from_mapping({"plugins": ["graphql", "csv", "rfm"]})
+    settings = from_mapping({"plugins": ["graphql", "csv", "rfm", "webchat"]})
     section, _, key = variable.removeprefix("AMITY_").lower().rpartition("__")
-    if section in ("graphql", "csv", "rfm"):
+    if section in ("graphql", "csv", "rfm", "webchat"):
         found: Any = compose(settings).plugin(section).plugin.settings
     else:
         found = getattr(settings, {"": "", "server": "server", "schema": "schema_"}[section], settings)

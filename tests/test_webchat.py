@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -713,6 +714,11 @@ def test_an_account_that_can_not_work_is_refused(account: dict[str, Any], messag
         WebChatAccount(**account)
     assert message in str(refused.value)
     assert "short'" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", WebChatAccount.model_fields)
+def test_every_setting_of_the_account_stands_in_the_docs(name: str) -> None:
+    assert f"| `{name}` | " in (Path(__file__).parents[1] / "docs" / "webchat.md").read_text(encoding="utf-8")
 
 
 def test_origins_are_kept_as_browsers_send_them() -> None:
