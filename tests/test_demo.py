@@ -96,7 +96,7 @@ async def test_its_teams_have_something_to_answer(make_crm: MakeCrm) -> None:
             assert await conversations.where({"status": {"eq": status}}).count() > 3
         waiting = conversations.where({"status": {"eq": "open"}})
         assert await waiting.where({"unread": {"gt": 0}}).count() > 1
-        assert await waiting.where({"assignee_id": {"is_null": True}}).count() > 1
+        assert await waiting.where({"assignee_id": {"isNull": True}}).count() > 1
         last = Related("interactions", ["occurred_at"], order_by=["-occurred_at"], first=1)
         for row in await conversations.select("last_at", last).all():
             assert row["interactions"] == [{"occurred_at": row["last_at"]}]

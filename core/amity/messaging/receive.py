@@ -327,22 +327,20 @@ class _Taking:
         self, new: Mapping[int, _Message], people: Mapping[int, Resolution]
     ) -> dict[int, Resolution]:
         unknown = [index for index, person in people.items() if person.status == "unknown" and new[index].counts]
-        ids: dict[str, UUID] = {}
-        rows: list[dict[str, Any]] = []
+        names: dict[str, str | None] = {}
         for index in unknown:
             address = str(new[index].address)
-            name = text.line(new[index].item.name, 300)
-            if address in ids:
-                continue
-            ids[address] = new_id()
-            rows.append(
-                {
-                    "id": ids[address],
-                    "kind": "person",
-                    "name": name or address[:300],
-                    "source": self.opened.row["name"][:100],
-                }
-            )
+            names[address] = names.get(address) or text.line(new[index].item.name, 300)
+        ids = {address: new_id() for address in names}
+        rows = [
+            {
+                "id": ids[address],
+                "kind": "person",
+                "name": name or address[:300],
+                "source": self.opened.row["name"][:100],
+            }
+            for address, name in names.items()
+        ]
         if not rows:
             return {}
         made = await self.session.create(Customer, rows, on_error="skip_invalid")
