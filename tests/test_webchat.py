@@ -557,6 +557,40 @@ async def test_an_identity_that_is_not_signed_makes_nobody_anybody(make_crm: Mak
                 assert reason in refused["reason"]
 
 
+async def test_a_page_that_is_open_outlives_its_identity_but_a_new_one_does_not(make_crm: MakeCrm) -> None:
+    async with open_chat(make_crm, identity_secret=SECRET) as (crm, server, chat):
+        async with Widget.open(server, chat, identity=ann_signed()) as page:
+            await page.say("Hello")
+            resume, since = page.welcome["resume"], page.welcome["since"]
+        old = ann_signed(now=time.time() - 7_200)
+        async with Widget.open(server, chat, identity=old, resume=resume, since=since) as again:
+            assert (again.welcome["identified"], again.welcome["visitor"]) == (True, page.welcome["visitor"])
+            assert await again.quiet() == []
+        async with Widget.open(server, chat) as guest:
+            assert guest.welcome["resume"] is None
+        elsewhere = await new_chat(crm.acting_as(SYSTEM), identity_secret=SECRET)
+        for connection, hello in (
+            (chat, {"identity": old}),
+            (chat, {"resume": guest.welcome["token"]}),
+            (chat, {"token": resume}),
+            (elsewhere, {"resume": resume}),
+        ):
+            async with Widget.open(server, connection, **hello) as eve:
+                assert (eve.welcome["identified"], eve.welcome["messages"]) == (False, [])
+
+
+async def test_times_that_are_absurd_are_no_times(make_crm: MakeCrm) -> None:
+    async with open_chat(make_crm) as (_, server, chat):
+        for since in (
+            "0001-01-01T00:00:00+00:00",
+            "9999-12-31T23:59:59-23:59",
+            "yesterday",
+            "2026-01-01T00:00:00",
+        ):
+            async with Widget.open(server, chat, since=since) as widget:
+                assert widget.welcome["messages"] == []
+
+
 def test_the_algorithm_and_the_claims_of_an_identity_are_checked() -> None:
     now = 1_000_000.0
     good = sign_identity(SECRET, "42", now=now, email="a@b.example", name="Ann")

@@ -30,6 +30,8 @@ from .database import DatabaseError
 from .messaging import files, unsubscribe, webhooks
 from .settings import SettingsError
 
+LONGEST_FRAME = 1 << 20
+"""Bytes of one message over a websocket; each open socket may have so much in memory."""
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -89,6 +91,7 @@ async def _serve(crm: Crm, host: str, port: int, tell: Callable[[str], None]) ->
                 access_log=False,
                 server_header=False,
                 lifespan="off",
+                ws_max_size=LONGEST_FRAME,
             )
             _settle_memory()
             await _Server(config, lambda: tell("\n".join(lines))).serve([listening])

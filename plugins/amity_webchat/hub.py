@@ -388,6 +388,6 @@ def parsed_since(text: str | None) -> datetime | None:
         return None
     with contextlib.suppress(ValueError):
         at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
+        if at.tzinfo is not None and 2000 <= at.year < 9000:  # far enough from where times end
             return at - OVERLAP
     return None

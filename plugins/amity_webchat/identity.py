@@ -45,6 +45,10 @@ class Who:
     key: str
     identity: Identity | None = None
 
+    @property
+    def signed_in(self) -> bool:
+        return self.key.startswith("user:")
+
 
 def anonymous(visitor: Visitor) -> Who:
     """Somebody who is known by a token alone."""

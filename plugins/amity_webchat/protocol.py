@@ -3,8 +3,8 @@
 From the widget:
 
 ===========  ================================================================================================
-``hello``    first: ``v`` 1, ``token`` and ``identity`` if it has them, ``since`` when it was here before,
-             ``language``, ``page``
+``hello``    first: ``v`` 1, ``token`` and ``identity`` if it has them, ``resume`` and ``since`` when it was here
+             a moment ago, ``language``, ``page``
 ``message``  ``id`` (its own, so that sending again changes nothing) and ``text``
 ``email``    ``email``, as the visitor claims it
 ``typing``   the visitor is typing
@@ -17,7 +17,7 @@ From the widget:
 From the server:
 
 ============  ===============================================================================================
-``welcome``   ``token``, ``visitor``, ``identified``, ``online``, ``messages``, ``cursor``, ``since``
+``welcome``   ``token`` or ``resume``, ``visitor``, ``identified``, ``online``, ``messages``, ``cursor``, ``since``
 ``messages``  ``messages`` that are new, ``since`` for the next hello
 ``ack``       the ``message`` that was stored
 ``history``   ``messages`` and the ``cursor`` of what came before them, if anything did
@@ -51,6 +51,7 @@ class Hello(BaseModel):
     v: Literal[1]
     token: Annotated[str, Field(max_length=4096)] | None = None
     identity: Annotated[str, Field(max_length=4096)] | None = None
+    resume: Annotated[str, Field(max_length=4096)] | None = None
     since: Annotated[str, Field(max_length=40)] | None = None
     language: Annotated[str, Field(max_length=35)] | None = None
     page: Annotated[str, Field(max_length=2000)] | None = None

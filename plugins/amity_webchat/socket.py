@@ -48,6 +48,8 @@ from .tokens import Identity, TokenError
 
 HELLO = 10.0
 """Seconds in which a socket must say hello."""
+SLEEPY = 90.0
+"""Seconds that browsers may delay what a page in the background wanted to say."""
 AGAIN = 3.0
 """Seconds after which a widget tries again what failed on our side."""
 USE = "webchat"
@@ -76,6 +78,9 @@ async def serve(hub: Hub, websocket: WebSocket) -> None:
         await _Conversation(hub, websocket, opened).run()
     except WebSocketDisconnect:
         pass
+    except (DatabaseError, TimeoutError) as error:
+        _log.warning("a web chat can't be opened, the widget will try again: %s", error)
+        await _close(websocket, 1011)
     except SecretsError as error:
         _log.error("web chats need a key in [security]: %s", error)
         await _close(websocket, UNREADY)
@@ -154,7 +159,7 @@ class _Conversation:
         bucket = self.hub.bucket(("frames", self.peer.connection, self.peer.key), 600, 120)
         while True:
             try:
-                async with asyncio.timeout(self.hub.settings.heartbeat * 2 + HELLO):
+                async with asyncio.timeout(self.hub.settings.heartbeat * 2 + SLEEPY):
                     said = parse(await self._text())
             except TimeoutError:
                 return await self._end(SILENT)
@@ -228,6 +233,11 @@ class _Conversation:
             await join(self.hub.session, self.connection, self.who, before)
             self.joined = False
             return None
+        if hello.resume:
+            with contextlib.suppress(TokenError):
+                self.who = Who(tokens.read_resumption(hello.resume, self.connection, signer, now))
+                self._early = None
+                return None
         if visitor is None:
             visitor = tokens.new_visitor(self.connection, now)
         self.who = anonymous(visitor)
@@ -254,6 +264,10 @@ class _Conversation:
         """What was said before: the newest page, or all that is new to a widget that was here a moment ago."""
         session, key, names = self.hub.session, self.who.key, self.account.agent_names
         here, after, cursor = since(), parsed_since(hello.since), None
+        resume = None
+        if self.who.signed_in:
+            signer = vault(self.hub.crm.settings, USE)
+            resume = tokens.sign_resumption(self.connection, key, signer, time.time())
         if after is None:
             messages, cursor = await thread.newest(session, self.connection, key, names=names)
         else:
@@ -262,7 +276,8 @@ class _Conversation:
             "welcome",
             token=token,
             visitor=key,
-            identified=self.who.identity is not None,
+            resume=resume,
+            identified=self.who.signed_in,
             online=self.hub.online(self.opened),
             messages=[message.value for message in messages],
             cursor=cursor,

@@ -27,6 +27,8 @@ SKEW = 60
 """Seconds that clocks may differ by."""
 VALID = 400 * 86_400
 """Seconds after which a visitor who did not come back is forgotten by the server."""
+RESUMED = 86_400
+"""Seconds that a page may go on as a signed-in visitor, whose identity has expired meanwhile."""
 
 
 class TokenError(ValueError):
@@ -77,18 +79,27 @@ def sign(visitor: Visitor, signer: Signer) -> str:
 
 def read(token: str, connection: UUID, signer: Signer, now: float) -> Visitor:
     """The visitor of a token that was signed for this connection. Raises :class:`TokenError`."""
-    payload, dot, signature = token.partition(".")
-    if not dot or not token.isascii() or len(token) > LONGEST:
-        raise TokenError("it is no token")
-    if not signer.verify(payload, signature):
-        raise TokenError("the signature is not ours")
-    version, owner, id, issued = orjson.loads(_decode(payload))
+    version, owner, id, issued = _verified(token, signer)
     visitor = Visitor(UUID(owner), id, issued)
     if version != 1 or visitor.connection != connection:
         raise TokenError("it is for another connection")
     if now - visitor.issued > VALID:
         raise TokenError("it is too old")
     return visitor
+
+
+def sign_resumption(connection: UUID, key: str, signer: Signer, now: float) -> str:
+    """What a page goes on with after a connection was lost: who it is already. Never stored in the browser."""
+    payload = _encode(orjson.dumps([2, connection.hex, key, int(now)]))
+    return f"{payload}.{signer.sign(payload)}"
+
+
+def read_resumption(token: str, connection: UUID, signer: Signer, now: float) -> str:
+    """The key of the visitor. Raises :class:`TokenError`."""
+    version, owner, key, issued = _verified(token, signer)
+    if version != 2 or UUID(owner) != connection or now - issued > RESUMED:
+        raise TokenError("it is for something else, or too old")
+    return str(key)
 
 
 def sign_identity(
@@ -131,6 +142,16 @@ def read_identity(token: str, secret: str, now: float) -> Identity:
     if not isinstance(subject, str) or not 0 < len(subject) <= 200 or not subject.isprintable():
         raise TokenError("the identity has no sub; expected a text of up to 200 characters")
     return Identity(subject, _text(email, "email", 320), _text(name, "name", 200))
+
+
+def _verified(token: str, signer: Signer) -> list[Any]:
+    payload, dot, signature = token.partition(".")
+    if not dot or not token.isascii() or len(token) > LONGEST:
+        raise TokenError("it is no token")
+    if not signer.verify(payload, signature):
+        raise TokenError("the signature is not ours")
+    values: list[Any] = orjson.loads(_decode(payload))
+    return values
 
 
 def _text(value: Any, name: str, longest: int) -> str | None:

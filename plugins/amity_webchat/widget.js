@@ -251,6 +251,7 @@
   let retry = 0;
   let visitor = null;
   let identity = script.dataset.identity || null;
+  let resume = null; // who a signed-in page is, after its identity has expired; never stored
   let since = null;
   let cursor = null;
   let online = false;
@@ -273,7 +274,7 @@
     socket = mine;
     mine.onopen = () => {
       presented = store.get("token");
-      tell({ t: "hello", v: 1, token: presented, identity, since, language, page: location.origin + location.pathname });
+      tell({ t: "hello", v: 1, token: presented, identity, resume, since, language, page: location.origin + location.pathname });
       beat();
     };
     mine.onmessage = (event) => {
@@ -335,6 +336,7 @@
         drop(); // another tab was first: be the same visitor
         return;
       }
+      resume = message.resume;
       if (message.token) store.set("token", message.token);
       else store.remove("token");
       if (visitor && visitor !== message.visitor) forget();
@@ -553,12 +555,13 @@
     /** Says who the visitor is, by a token that the company's own server signed. Null: nobody any more. */
     identify(token) {
       identity = token || null;
+      resume = null;
       restart();
     },
     /** Forgets the visitor on this browser. */
     reset() {
       for (const key of store.keys()) store.remove(key);
-      identity = null;
+      identity = resume = null;
       restart();
     },
   };
