@@ -250,6 +250,11 @@ async def test_what_fails_for_now_is_tried_again_and_then_given_up(
             assert row["delivery"] == "sending"
             await post.crm.settle()
         assert row == {"delivery": "failed", "failure": reason, "attempts": 3}
+        connection = post.session.find(Connection).select("failure")
+        told = f"sending: {reason}" if weather == "storm" else None
+        assert await connection.get(post.id) == {"failure": told}
+        await post.sends({"address": "ann", "body": "sun"})
+        assert await connection.get(post.id) == {"failure": None}
 
 
 async def test_what_was_left_behind_gets_another_job(
@@ -396,7 +401,7 @@ async def test_a_connection_is_fetched_page_by_page_and_each_note_once(make_crm:
         assert (second["cursor"], second["version"]) == ("6", first["version"])
         inbox.write_text("\n".join([*lines, "", "no json sesame"]), "utf-8")
         third = await fetched()
-        assert third["failure"].startswith("JSONDecodeError")
+        assert third["failure"].startswith("fetching: JSONDecodeError")
         assert third["cursor"] == "6"
         inbox.write_text("\n".join([*lines, "", ""]), "utf-8")
         await post.crm.database.transact(lambda tx: tx.execute("DELETE FROM core_job_run WHERE state = 'queued'"))

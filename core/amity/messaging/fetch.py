@@ -14,18 +14,25 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from ..change import Update, storage
+from ..change import storage
 from ..contracts import Context, Job
+from ..database import Transaction
+from ..database.clock import Clock
 from ..entity import decode_id
 from ..messages import Channel, Item
 from ..model import Connection
-from . import outbox, text
+from . import outbox
 from .connections import NotUsable, Opened
+from .failures import tell
 from .reading import reader
 from .receive import connection_of, deliver
 
 if TYPE_CHECKING:
     from ..crm import Session
+
+
+REMEMBERED = 3_600.0
+"""Seconds that runs which are done are kept for."""
 
 
 class ConnectionToFetch(BaseModel):
@@ -44,7 +51,7 @@ async def fetch_connection(context: Context, payload: ConnectionToFetch) -> None
     try:
         opened = await connection_of(crm, payload.connection_id)
     except NotUsable as problem:
-        await tell(context.session, payload.connection_id, str(problem))
+        await tell(context.session, payload.connection_id, "fetching", str(problem))
         return
     if not opened.row["active"]:
         return
@@ -55,7 +62,7 @@ async def fetch_connection(context: Context, payload: ConnectionToFetch) -> None
             await deliver(crm, opened.row["id"], items, also=_reached(opened, cursor))
     except Exception as error:
         told = opened.told(f"{type(error).__name__}: {error}")
-        await tell(context.session, opened.row["id"], told)
+        await tell(context.session, opened.row["id"], "fetching", told)
         # the exception's own text may repeat a secret
         raise RuntimeError(f"connection {opened.row['name']!r} could not be fetched: {told}") from None
     finally:
@@ -63,7 +70,7 @@ async def fetch_connection(context: Context, payload: ConnectionToFetch) -> None
         if closing is not None:
             await closing()
     await context.session.transact(_reached(opened, None))
-    await tell(context.session, opened.row["id"], None)
+    await tell(context.session, opened.row["id"], "fetching", None)
 
 
 async def _next(
@@ -90,14 +97,6 @@ def _reached(opened: Opened, cursor: str | None) -> Any:
     return note
 
 
-async def tell(session: Session, connection: UUID, failure: str | None) -> None:
-    """Says of a connection what is wrong with it, or that nothing is."""
-    told = text.clean(failure, 2000)
-    row = await session.find(Connection).select("failure").get(connection)
-    if row is not None and row["failure"] != told:
-        await session.update(Connection, [Update(connection, {"failure": told})], read_only=True)
-
-
 async def tend(context: Context, payload: TendConnections) -> None:
     """Has every connection fetched that can be, and messages sent that were left behind."""
     fetched = [name for name, owned in context.crm.composition.channels.items() if owned.value.can.fetches]
@@ -110,6 +109,17 @@ async def tend(context: Context, payload: TendConnections) -> None:
         prefix = context.crm.catalog.of(Connection).prefix
         await ask_to_fetch(context.session, [decode_id(prefix, row["id"]) for row in rows])
     await outbox.ask_again(context.session)
+    await context.crm.database.transact(_forget)
+
+
+async def _forget(transaction: Transaction) -> None:
+    """Forgets runs that were done long ago: with one a minute for each connection, nobody looks at them."""
+    clock = Clock(transaction.dialect)
+    await transaction.execute(
+        "DELETE FROM core_job_run WHERE job IN ('fetch_connection', 'tend_connections') AND state = 'done' "
+        f"AND enqueued_at BETWEEN {clock.later(1)} AND {clock.later(2)}",
+        clock.bound(clock.seconds(-2 * REMEMBERED), clock.seconds(-REMEMBERED)),
+    )
 
 
 async def ask_to_fetch(session: Session, connections: Sequence[UUID]) -> None:
@@ -134,4 +144,4 @@ TEND_CONNECTIONS: Job[TendConnections] = Job(
     "tend_connections", TendConnections, tend, key=lambda _: "connections", schedule="* * * * *"
 )
 
-__all__ = ["FETCH_CONNECTION", "TEND_CONNECTIONS", "ConnectionToFetch", "ask_to_fetch", "tell"]
+__all__ = ["FETCH_CONNECTION", "TEND_CONNECTIONS", "ConnectionToFetch", "ask_to_fetch"]

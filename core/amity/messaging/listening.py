@@ -22,7 +22,8 @@ from ..events.dispatcher import pause_after
 from ..messages import Channel
 from ..model import Connection
 from .connections import NotUsable, Opened, open_connections
-from .fetch import ask_to_fetch, tell
+from .failures import tell
+from .fetch import ask_to_fetch
 from .reading import rows_by
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Listeners:
         new = [id for id in mine if id not in self._listening]
         for id, opened in (await open_connections(self._session, new)).items():
             if isinstance(opened, NotUsable):
-                await tell(self._session, id, str(opened))
+                await tell(self._session, id, "listening", str(opened))
                 continue
             task = asyncio.create_task(self._listen(opened), name=f"amity-listening-{opened.row['name']}")
             self._listening[id] = _Listening(accounts[id], task)
@@ -113,6 +114,8 @@ class Listeners:
             await ask_to_fetch(self._session, [opened.row["id"]])
             try:
                 await opened.channel.listen(opened.connected)
+                if failures:
+                    await tell(self._session, opened.row["id"], "listening", None)
                 failures = 0
                 # a channel that returns at once must not keep everybody else waiting
                 await asyncio.sleep(SHORTEST)
@@ -120,6 +123,7 @@ class Listeners:
                 failures += 1
                 told = opened.told(f"{type(error).__name__}: {error}")
                 _log.warning("connection %r can't be listened to: %s", opened.row["name"], told)
+                await tell(self._session, opened.row["id"], "listening", told)
                 await asyncio.sleep(pause_after(failures))
 
     async def _take(self, ids: list[UUID]) -> set[UUID]:

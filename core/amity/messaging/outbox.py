@@ -28,6 +28,7 @@ from ..model import Conversation, File, Interaction, MessageReference, Participa
 from . import text, threads
 from .connections import NotUsable, Opened, open_connections
 from .consent import SERVICE, Ask, allowed, withdrawal_token
+from .failures import tell
 from .reading import reader, rows_by
 from .secrets import SecretsError
 
@@ -79,7 +80,9 @@ async def send_messages(context: Context, payload: MessagesToSend) -> None:
         begun = await session.transact(lambda joined, group=group: _begin(joined, opened, group))  # type: ignore[misc]
         if not begun:
             continue
-        results = await _sent(opened, begun)
+        results, trouble = await _sent(opened, begun)
+        if trouble is not None or any(isinstance(result, Sent) for result in results):
+            await tell(session, payload.connection_id, "sending", trouble)
         problems += await session.transact(
             lambda joined, begun=begun, results=results: _end(joined, opened, begun, results)  # type: ignore[misc]
         )
@@ -87,8 +90,8 @@ async def send_messages(context: Context, payload: MessagesToSend) -> None:
         raise NotSent(f"{len(problems)} of {len(payload.ids)} messages are to be tried again: {problems[0]}")
 
 
-async def _sent(opened: Opened, messages: Sequence[Outbound]) -> Sequence[Sent | Refused]:
-    """What the channel says; a failure of the channel is one of each message, to be tried again."""
+async def _sent(opened: Opened, messages: Sequence[Outbound]) -> tuple[Sequence[Sent | Refused], str | None]:
+    """What the channel says; a failure of the channel is one of each message, to be tried again, and told."""
     channel = opened.channel
     try:
         async with asyncio.timeout(channel.timeout) as limit:
@@ -98,11 +101,11 @@ async def _sent(opened: Opened, messages: Sequence[Outbound]) -> Sequence[Sent |
             reason = f"the channel took longer than {channel.timeout:g} seconds"
         else:
             reason = opened.told(f"{type(error).__name__}: {error}")
-        return [Refused(reason, permanent=False)] * len(messages)
+        return [Refused(reason, permanent=False)] * len(messages), reason
     if len(results) != len(messages) or not all(isinstance(result, (Sent, Refused)) for result in results):
         reason = f"the channel {channel.name!r} returned {len(results)} results for {len(messages)} messages"
-        return [Refused(reason, permanent=False)] * len(messages)
-    return results
+        return [Refused(reason, permanent=False)] * len(messages), reason
+    return results, None
 
 
 # --- before ------------------------------------------------------------------------------------------------
