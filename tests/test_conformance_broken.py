@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -101,7 +101,7 @@ class Postcards(Channel[Counter]):
         return Sent()
 
 
-def postcards(channel: Postcards) -> Plugin[Any]:
+def postcards(channel: Channel[Any]) -> Plugin[Any]:
     class PostcardPlugin(Plugin):
         """Postcards."""
 
@@ -189,6 +189,83 @@ class AnswersOnly(PostcardCase):
 async def test_a_channel_that_only_answers_passes() -> None:
     channel = Polite()
     await assert_channel(postcards(channel), AnswersOnly(channel))
+
+
+class Pigeonhole(BaseModel):
+    """Where postcards wait."""
+
+
+class Waiting(Channel[Pigeonhole]):
+    """Postcards that wait to be fetched, two on each page."""
+
+    name = "waiting"
+    account = Pigeonhole
+    can = Capabilities(fetches=True)
+
+    def __init__(self) -> None:
+        self.cards: list[Written] = []
+
+    async def fetch(
+        self, connection: Connected[Pigeonhole], cursor: str | None
+    ) -> AsyncIterator[tuple[Sequence[Item], str]]:
+        for start in range(self.start(cursor), len(self.cards), 2):
+            cards = self.cards[start : start + 2]
+            yield [self.card(card) for card in cards], str(start + len(cards))
+
+    def start(self, cursor: str | None) -> int:
+        return int(cursor or 0)
+
+    def card(self, card: Written) -> Inbound:
+        answered = (card.replies_to,) if card.replies_to else ()
+        return Inbound(card.id, card.address, body=card.text, replies_to=answered)
+
+
+class WaitingCase(ChannelCase):
+    def __init__(self, channel: Waiting) -> None:
+        self.channel_ = channel
+
+    def address(self, number: int) -> str:
+        return f"Customer {number}"
+
+    async def offer(self, messages: Sequence[Written]) -> None:
+        self.channel_.cards += messages
+
+
+class Stuck(Waiting):
+    def start(self, cursor: str | None) -> int:
+        return 0
+
+
+class Hasty(Waiting):
+    def start(self, cursor: str | None) -> int:
+        return int(cursor) + 1 if cursor else 0
+
+
+class Renaming(Waiting):
+    def card(self, card: Written) -> Inbound:
+        return dataclasses.replace(super().card(card), message_id=uuid4().hex)
+
+
+async def test_a_channel_that_fetches_passes(server_url: str | None) -> None:
+    channel = Waiting()
+    await assert_channel(postcards(channel), WaitingCase(channel), server_url=server_url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Stuck, "after page 1 of 2, fetched 4 of the messages that were there; expected 2"),
+        (Hasty, "after page 1 of 2, fetched 1 of the messages that were there; expected 2"),
+        (Renaming, "gave messages another message_id when it fetched them again"),
+    ],
+)
+async def test_a_channel_that_fetches_in_the_wrong_way_is_told(kind: type[Waiting], message: str) -> None:
+    channel = kind()
+
+    with pytest.raises(AssertionError) as caught:
+        await assert_channel(postcards(channel), WaitingCase(channel))
+
+    assert message in str(caught.value)
 
 
 # --- channels that are broken, each in its own way ----------------------------------------------------------

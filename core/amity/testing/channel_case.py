@@ -9,9 +9,11 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
+from ..access import SYSTEM
 from ..crm import Crm
 from ..entity import encode_id
 from ..messages import Media, RawRequest
+from ..messaging.fetch import ConnectionToFetch
 from ..model import Connection
 
 PUBLIC_URL = "https://crm.example.com"
@@ -47,9 +49,9 @@ class Arrived:
 class ChannelCase:
     """What only the author of a channel knows: the other side. Derive from it, and define what the channel can do.
 
-    A channel that receives by webhook defines ``inbound`` and ``forged``, one with receipts ``receipt``, one that
-    sends ``arrived``. Where messages and receipts come in otherwise than by webhook, it overrides ``bring`` and
-    ``tell``.
+    For a channel that receives by webhook it defines ``inbound`` and ``forged``, for one that fetches ``offer``,
+    for one with receipts ``receipt``, for one that sends ``arrived``. Where messages and receipts come in by other
+    means, it overrides ``bring`` and ``tell``.
     """
 
     account: Mapping[str, Any] = {}
@@ -80,6 +82,10 @@ class ChannelCase:
     def forged(self, message: Written) -> RawRequest:
         """The same request by somebody who does not know the secret."""
         raise NotImplementedError("define forged(message): the request of inbound, by who knows no secret")
+
+    async def offer(self, messages: Sequence[Written]) -> None:
+        """Puts messages where ``fetch`` finds them, in their order."""
+        raise NotImplementedError("define inbound(message), or offer(messages): how messages come in")
 
     def garbled(self, url: str) -> RawRequest | None:
         """A request that is signed, but can't be understood; None if there is none."""
@@ -114,10 +120,28 @@ class ChannelCase:
         return nullcontext()
 
     async def bring(self, crm: Crm, connection: UUID, messages: Sequence[Written]) -> None:
-        """Lets messages come in, in their order; by default, each by a request to the connection's webhook."""
+        """Lets messages come in, in their order.
+
+        By default each by a request to the connection's webhook, or, where only ``offer`` is defined, fetched.
+        """
+        if not self.defines("inbound"):
+            await self.offer(messages)
+            await crm.acting_as(SYSTEM).enqueue("fetch_connection", ConnectionToFetch(connection_id=connection))
+            failed = await crm.settle()
+            assert not failed, f"it could not be fetched: {await _failure(crm, connection)}"
+            return
         for message in messages:
             status = await post(crm, self.inbound(message))
             assert status < 300, f"its webhook answered {status} to a genuine message; expected 2xx"
+
+    def defines(self, name: str) -> bool:
+        """Whether the case says something about this itself."""
+        return getattr(type(self), name) is not getattr(ChannelCase, name)
+
+
+async def _failure(crm: Crm, connection: UUID) -> str:
+    row = await crm.acting_as(SYSTEM).find(Connection).select("failure").get(connection)
+    return str(row and row["failure"])
 
 
 def webhook_of(connection: UUID) -> str:

@@ -13,9 +13,9 @@ from pydantic import SecretStr, ValidationError
 from ..access import SYSTEM
 from ..crm import Crm
 from ..entity import encode_id
-from ..messages import Channel, Connected, Media, Outbound, Refused, Sent
+from ..messages import Channel, Connected, Inbound, Item, Media, Outbound, Refused, Sent
+from ..messaging import deliver
 from ..messaging.attachments import attach
-from ..messaging.receive import deliver
 from ..model import Connection, Conversation, Customer, File, Interaction, Participant, Undelivered
 from ..plugin import Plugin
 from .channel_case import ChannelCase, Written, post
@@ -50,9 +50,11 @@ async def _conforms(crm: Crm, name: str, case: ChannelCase) -> None:
 async def _holds(trial: Trial) -> None:
     channel, case, where = trial.channel, trial.case, trial.where
     _normalizes(trial)
-    comes_in = channel.can.receives or channel.can.fetches or type(case).bring is not ChannelCase.bring
+    comes_in = channel.can.receives or channel.can.fetches or case.defines("bring")
     assert comes_in or channel.can.sends, f"{where} neither sends nor receives; set can = Capabilities(…)"
     if comes_in:
+        if channel.can.fetches and case.defines("offer"):
+            await _fetches(trial)
         await _receives(trial)
         await _takes_duplicates_once(trial)
         await _finds_who_it_was(trial)
@@ -260,6 +262,47 @@ async def _keeps_what_is_garbled(trial: Trial) -> None:
     message = trial.written(trial.address())
     await trial.bring(message)
     await trial.one(message.text, "a message after one that was garbled")
+
+
+# --- fetching ----------------------------------------------------------------------------------------------
+
+
+async def _fetches(trial: Trial) -> None:
+    """Every message is fetched once, wherever fetching was broken off."""
+    messages = [trial.written(trial.address()) for _ in range(5)]
+    await trial.case.offer(messages[:4])
+    pages = await _pages(trial, None)
+    ids = _named(messages, [item for items, _ in pages for item in items])
+    assert len(ids) == 4, f"{trial.where} fetched {len(ids)} of four messages that were there"
+    again = _named(messages, [item for items, _ in await _pages(trial, None) for item in items])
+    assert again == ids, f"{trial.where} gave messages another message_id when it fetched them again"
+    for number, (_, cursor) in enumerate(pages, 1):
+        rest = _named(messages, [item for items, _ in await _pages(trial, cursor) for item in items])
+        expected = _named(messages, [item for items, _ in pages[number:] for item in items])
+        assert rest == expected, (
+            f"{trial.where}, going on after page {number} of {len(pages)}, fetched {len(rest)} of the messages "
+            f"that were there; expected {len(expected)}, those after the cursor {cursor!r}"
+        )
+    await trial.case.offer(messages[4:])
+    new = _named(messages, [item for items, _ in await _pages(trial, pages[-1][1]) for item in items])
+    assert set(new) == {4}, f"{trial.where} did not fetch just the message that came after its cursor"
+
+
+async def _pages(trial: Trial, cursor: str | None) -> list[tuple[Sequence[Item], str]]:
+    pages = [page async for page in trial.channel.fetch(await trial.opened(), cursor)]
+    for _, reached in pages:
+        assert isinstance(reached, str), f"{trial.where} fetched to the cursor {reached!r}; expected a text"
+    return pages
+
+
+def _named(messages: Sequence[Written], items: Sequence[Item]) -> dict[int, str]:
+    """The message ids of messages, by their place."""
+    return {
+        place: item.message_id
+        for place, message in enumerate(messages)
+        for item in items
+        if isinstance(item, Inbound) and message.text in (item.body or "")
+    }
 
 
 # --- sending -----------------------------------------------------------------------------------------------

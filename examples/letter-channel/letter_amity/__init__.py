@@ -19,7 +19,7 @@ from amity import (
     Plugin,
     Receipt,
 )
-from amity.messaging.receive import deliver
+from amity.messaging import deliver
 
 from .channel import Faxes, Letters
 
