@@ -235,7 +235,9 @@ class Interaction(Entity):
                 "(connection_id, in_reply_to) WHERE in_reply_to IS NOT NULL AND reply_to_id IS NULL "
                 "AND deleted_at IS NULL",
             ),
-            SqlIndex("remote", "(connection_id, remote_id) WHERE remote_id IS NOT NULL AND deleted_at IS NULL"),
+            # of deleted ones too: what was deleted must not come in again
+            SqlIndex("message", "(connection_id, message_id) WHERE message_id IS NOT NULL"),
+            SqlIndex("remote", "(connection_id, remote_id) WHERE remote_id IS NOT NULL"),
             SqlIndex("outbox", "(delivery, id) WHERE delivery IN ('queued', 'sending') AND deleted_at IS NULL"),
             SqlIndex("timeline", "(customer_id, occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),
             SqlIndex("newest", "(occurred_at DESC, id DESC) WHERE deleted_at IS NULL"),

@@ -338,9 +338,10 @@ class Migration(migrations.Migration):
         ),
         CreateIndex(
             "core_interaction",
-            "remote",
-            "(connection_id, remote_id) WHERE remote_id IS NOT NULL AND deleted_at IS NULL",
+            "message",
+            "(connection_id, message_id) WHERE message_id IS NOT NULL",
         ),
+        CreateIndex("core_interaction", "remote", "(connection_id, remote_id) WHERE remote_id IS NOT NULL"),
         CreateIndex(
             "core_interaction",
             "outbox",
