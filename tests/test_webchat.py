@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -405,6 +406,7 @@ async def test_an_address_that_is_claimed_goes_to_the_visitors_own_prospect(make
             await widget.tell("email", email="no address")
             assert (await widget.hear("refused"))["code"] == "email"
             thread, token = await thread_of(session, widget), widget.welcome["token"]
+        assert re.fullmatch(r"Visitor [0-9A-F]{6}", thread["customer"]["name"])
         points = session.find(ContactPoint).where({"customer_id": {"eq": thread["customer"]["id"]}})
         found = await points.select("channel", "address", "label", "shared").order_by("channel").all()
         assert found[0] == {

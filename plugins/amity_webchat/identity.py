@@ -46,6 +46,13 @@ class Who:
     identity: Identity | None = None
 
     @property
+    def name(self) -> str:
+        """What people call the visitor, until they know better."""
+        if self.identity is not None and self.identity.name is not None:
+            return self.identity.name
+        return f"Visitor {hashlib.sha256(self.key.encode()).hexdigest()[:6].upper()}"
+
+    @property
     def signed_in(self) -> bool:
         return self.key.startswith("user:")
 

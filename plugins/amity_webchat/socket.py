@@ -320,7 +320,7 @@ class _Conversation:
         item = Inbound(
             message_id=f"{self.who.key}/{said.id}",
             address=self.who.key,
-            name=self.who.identity.name if self.who.identity else None,
+            name=self.who.name,
             body=text,
             conversation=self.who.key,
             language=self.language,
