@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from imapclient import IMAPClient
-from imapclient.exceptions import IMAPClientError
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
 from amity.messages import Item, Unreadable
 from amity.network import AddressRefused, addresses
@@ -71,6 +72,8 @@ class Mailbox:
     def __init__(self, account: EmailAccount, client: IMAPClient) -> None:
         self.account = account
         self._client = client
+        self._polite = True
+        """Whether the server still waits for commands, so that one can sign out."""
 
     @classmethod
     async def open(cls, account: EmailAccount) -> Mailbox:
@@ -83,7 +86,7 @@ class Mailbox:
         failure: Exception | None = None
         for address in found:
             try:
-                return cls(account, await _run(partial(_connected, account, host, address, port)))
+                return cls(account, await _run(partial(_connected, account, host, address, port), late=_drop))
             except OSError as error:  # nothing was said yet, so the next address may answer
                 failure = error
             except IMAPClientError as error:
@@ -123,6 +126,7 @@ class Mailbox:
 
     async def wait(self, seconds: float) -> bool:
         """Whether the server told of a new message within that time; it may be shorter."""
+        self._polite = False
         await self._call("wait", self._client.idle)
         told: list[Any] = []
         try:
@@ -135,28 +139,30 @@ class Mailbox:
         except TimeoutError:
             pass
         _, more = await self._call("end waiting", self._client.idle_done)
+        self._polite = True
         return any(len(line) > 1 and line[1] == b"EXISTS" for line in (*told, *more))
 
     async def close(self) -> None:
-        """Signs out, if the server still listens."""
-        with contextlib.suppress(Exception):
-            await _run(self._client.logout)
-        with contextlib.suppress(Exception):
-            self._client.shutdown()
+        """Signs out, if the server still listens, and ends the connection."""
+        if self._polite:
+            with contextlib.suppress(MailboxError):
+                await self._call("sign out", self._client.logout)
+        _drop(self._client)
 
     async def _call(self, what: str, call: Callable[[], T]) -> T:
         try:
-            return await _run(call)
-        except asyncio.CancelledError:
-            # the thread would wait for the server; without a connection it ends
-            with contextlib.suppress(Exception):
-                self._client.shutdown()
-            raise
+            return await _run(call, late=lambda _: None, end=self._cut)
         except (IMAPClientError, OSError, ssl.SSLError, ValueError) as error:
+            self._polite = self._polite and not isinstance(error, (IMAPClientAbortError, OSError))
             host = self.account.imap_host
-            raise MailboxError(
-                f"the IMAP server {host}, asked to {what}: {error or type(error).__name__}"
-            ) from error
+            told = str(error) or type(error).__name__
+            raise MailboxError(f"the IMAP server {host}, asked to {what}: {told}") from error
+
+    def _cut(self) -> None:
+        """Has a thread that waits for the server come back."""
+        self._polite = False
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._client.socket(), socket.SHUT_RDWR)
 
 
 def _connected(account: EmailAccount, host: str, address: str, port: int) -> IMAPClient:
@@ -175,13 +181,32 @@ def _connected(account: EmailAccount, host: str, address: str, port: int) -> IMA
         password = account.imap_password.get_secret_value() if account.imap_password else ""
         client.login(account.imap_username or account.address, password)
     except BaseException:
-        client.shutdown()
+        _drop(client)
         raise
     return client
 
 
-async def _run(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_threads, call)
+def _drop(client: IMAPClient) -> None:
+    with contextlib.suppress(Exception):
+        client.shutdown()
+
+
+async def _run(call: Callable[[], T], *, late: Callable[[T], None], end: Callable[[], None] | None = None) -> T:
+    """Calls in a thread. When the caller is cancelled, ``end`` is to end the call, or ``late`` gets its result."""
+    work = asyncio.get_running_loop().run_in_executor(_threads, call)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        if end is not None:
+            end()
+            await asyncio.wait([work])
+        work.add_done_callback(partial(_handed, late))
+        raise
+
+
+def _handed(late: Callable[[T], None], work: asyncio.Future[T]) -> None:
+    if not work.cancelled() and work.exception() is None:
+        late(work.result())
 
 
 async def _readable(sock: Any) -> None:
@@ -248,9 +273,8 @@ async def _page(mailbox: Mailbox, folder: str, uids: Sequence[int], *, sent: boo
         elif raw is not None:
             at = heads[uid].get(b"INTERNALDATE")
             at = at.astimezone(UTC) if isinstance(at, datetime) else None
-            items += await _run(
-                partial(parse, raw, reference=reference, own=account.own, sent=sent, received_at=at)
-            )
+            work = partial(parse, raw, reference=reference, own=account.own, sent=sent, received_at=at)
+            items += await asyncio.to_thread(work)
     return items, read
 
 
