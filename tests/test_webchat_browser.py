@@ -397,6 +397,8 @@ async def test_a_long_conversation_on_a_phone(scene: MakeScene) -> None:
         assert width == 390, "nothing makes the page wider than the phone"
         await page.reload()
         await expect(page.locator(".bubble")).to_have_count(31)
+        await asyncio.sleep(0.3)  # looks for new messages bring none of the earlier ones
+        await expect(page.locator(".bubble")).to_have_count(31)
         await page.get_by_role("button", name="Show earlier messages").tap()
         await expect(page.locator(".bubble")).to_have_count(36)
         await expect(page.get_by_role("button", name="Show earlier messages")).to_be_hidden()

@@ -72,9 +72,14 @@ class Peer:
     """Texts to send; a number is the code that the socket is to be closed with."""
     _got: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _early: list[Shown] | None = field(default_factory=list)
+    _floor: str = ""
 
-    def start(self, messages: Sequence[Shown], welcome: str) -> None:
-        """Sends the welcome, which holds ``messages``, and after it what came meanwhile."""
+    def start(self, messages: Sequence[Shown], welcome: str, *, more: bool = False) -> None:
+        """Sends the welcome, which holds ``messages``, and after it what came meanwhile.
+
+        With ``more`` there are earlier ones, which the widget will ask for.
+        """
+        self._floor = messages[0].value["at"] if more and messages else ""
         self.put(welcome)
         self.remember(message.id for message in messages)
         early, self._early = self._early, None
@@ -85,7 +90,7 @@ class Peer:
         if self._early is not None:
             self._early.extend(messages)
             return
-        new = [message for message in messages if message.id not in self._got]
+        new = [m for m in messages if m.id not in self._got and m.value["at"] >= self._floor]
         if new:
             self.remember(message.id for message in new)
             self.put(dump("messages", messages=[message.value for message in new], since=since()))

@@ -283,7 +283,7 @@ class _Conversation:
             cursor=cursor,
             since=here,
         )
-        self.peer.start(messages, welcome)
+        self.peer.start(messages, welcome, more=cursor is not None)
         if self._early:
             self._refused("identity", self._early)
 
