@@ -159,6 +159,7 @@ GIVEN: dict[str, Any] = {
     ("changes", "message"),
     [
         ({"send_url": "ftp://gateway.example.com"}, "is no address of a gateway"),
+        ({"send_url": "https://gateway.example.com:99999/"}, "Port out of range"),
         ({"send_url": "https://me:you@gateway.example.com"}, "must not hold a password"),
         ({"webhook_secret": None}, "webhook_secret is missing"),
         ({"password": None}, "auth bearer needs a password"),
@@ -561,6 +562,28 @@ async def test_a_gateway_that_is_not_there_is_tried_again() -> None:
     assert isinstance(result, Refused)
     assert not result.permanent
     assert "127.0.0.1 can't be reached" in result.reason
+
+
+@pytest.mark.parametrize("host", ["gateway.invalid", "a..b", "x" * 64 + ".example"])
+async def test_a_host_that_nobody_knows_is_named(host: str) -> None:
+    account = connected({**GIVEN, "send_url": f"https://{host}/"})
+
+    with pytest.raises(OSError, match=host[:60]):
+        await SmsChannel().check(account)
+    (result,) = await SmsChannel().send(account, [message("Hello")])
+
+    assert isinstance(result, Refused)
+    assert not result.permanent
+
+
+async def test_a_password_that_no_header_holds_is_told_for_each_message() -> None:
+    async with gateway() as other:
+        account = connected(other.account(password="пароль\n"))
+
+        results = await SmsChannel().send(account, [message("one"), message("two")])
+
+        assert [type(result) for result in results] == [Refused, Refused]
+        assert not other.arrived
 
 
 @pytest.mark.parametrize(

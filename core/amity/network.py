@@ -29,6 +29,8 @@ async def addresses(host: str, port: int, *, allow_private: bool = False) -> lis
         found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{host[:100]!r} is no name of a host: {error}") from error
+    except socket.gaierror as error:
+        raise OSError(f"the host {host[:100]} is not known: {error.strerror}") from error
     texts = list(dict.fromkeys(str(item[4][0]) for item in found))
     refused = [] if allow_private else [text for text in texts if not is_public(text)]
     if refused:

@@ -35,7 +35,7 @@ class _Guarded(httpx2.AsyncBaseTransport):
         try:
             found = await addresses(host, port, allow_private=self._allow_private)
         except OSError as error:
-            raise httpx2.ConnectError(f"{host} is not known: {error}", request=request) from error
+            raise httpx2.ConnectError(str(error), request=request) from error
         last: httpx2.ConnectError | None = None
         for address in found:
             try:

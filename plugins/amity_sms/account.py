@@ -155,7 +155,7 @@ class SmsAccount(BaseModel):
     @classmethod
     def _is_http(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError(f"{value!r} is no address of a gateway; expected https://…")
         if parts.username or parts.password:
             raise ValueError("the address must not hold a password; use username and password")

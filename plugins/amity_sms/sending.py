@@ -68,7 +68,8 @@ async def _send(
             answer = await _read(response)
     except AddressRefused as error:
         return Refused(str(error), permanent=False)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        # ValueError: a header can't hold the password or the id, say
         reason = str(error) or type(error).__name__
         return Refused(f"the gateway {_host(account.url)} can't be reached: {reason}", permanent=False)
     if response.is_success:
