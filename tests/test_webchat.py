@@ -772,6 +772,7 @@ def test_origins_are_kept_as_browsers_send_them() -> None:
 )
 def test_text_on_the_color_can_be_read(color: str, ink: str) -> None:
     assert WebChatAccount(color=color).ink == ink
+    assert WebChatAccount(color=color).ring == ("#1d2129" if color == "#ffff00" else color)
 
 
 def test_every_language_has_every_text() -> None:

@@ -96,10 +96,19 @@ class WebChatAccount(BaseModel, extra="forbid", hide_input_in_errors=True):
 
     @property
     def ink(self) -> str:
-        """Black or white, whichever is easier to read on ``color`` (WCAG 2's relative luminance)."""
+        """Black or white, whichever is easier to read on ``color``."""
+        return "#ffffff" if self._contrast >= 21 / self._contrast else "#000000"
+
+    @property
+    def ring(self) -> str:
+        """The color of focus rings: ``color`` where it can be seen on white, else nearly black."""
+        return self.color if self._contrast >= 3 else "#1d2129"
+
+    @property
+    def _contrast(self) -> float:
+        """The contrast of ``color`` to white, 1 to 21, as WCAG 2 reckons it by relative luminance."""
         red, green, blue = (_linear(int(self.color[i : i + 2], 16) / 255) for i in (1, 3, 5))
-        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-        return "#ffffff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000000"
+        return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
 
 
 def _named(value: str | Mapping[str, str]) -> list[str]:

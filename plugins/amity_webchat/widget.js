@@ -108,6 +108,7 @@
   shadow.adoptedStyleSheets = [sheet];
   host.style.setProperty("--color", config.color);
   host.style.setProperty("--ink", config.ink);
+  host.style.setProperty("--ring", config.ring);
 
   const badge = make("span", { class: "badge", hidden: true });
   const launcher = make(

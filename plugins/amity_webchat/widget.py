@@ -30,6 +30,7 @@ def script(connection: str, account: WebChatAccount, *, heartbeat: float, longes
         "connection": connection,
         "color": account.color,
         "ink": account.ink,
+        "ring": account.ring,
         "askEmail": account.ask_email,
         "heartbeat": heartbeat,
         "maxLength": longest,
