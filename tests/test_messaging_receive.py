@@ -190,6 +190,23 @@ async def test_a_closed_conversation_is_opened_by_a_person_and_not_by_a_machine(
         assert (await post.conversation())["unread"] == 0
 
 
+async def test_a_person_says_who_it_is(make_crm: MakeCrm, tmp_path: Path) -> None:
+    async with couriers(make_crm, tmp_path) as post:
+        ann = await post.customer("Ann")
+        await post.brings(note("m1", "A7"), note("m2", "a7", replies_to=["m1"]), note("other", "b"))
+        rows = await post.session.find(Conversation).where({"address": {"eq": "a7"}}).all()
+        given = {"id": rows[0]["id"], "customer_id": ann}
+        assert not (await post.session.run("identify_conversation", [given])).errors
+        whose = await post.messages("customer.name", "identity")
+        assert whose[:2] == [{"customer": {"name": "Ann"}, "identity": "matched"}] * 2
+        assert whose[2] == {"customer": None, "identity": "unknown"}
+        await post.brings(note("m3", "a7"))
+        (row,) = [row for row in await post.messages("message_id", "customer.name") if row["message_id"] == "m3"]
+        assert row["customer"] == {"name": "Ann"}
+        told = await post.session.run("identify_conversation", [{**given, "customer_id": f"cus_{1:032x}"}])
+        assert told.errors[0].message == "there is no such customer"
+
+
 async def test_a_copy_of_what_was_sent_elsewhere_is_nothing_to_read(make_crm: MakeCrm, tmp_path: Path) -> None:
     async with couriers(make_crm, tmp_path) as post:
         await post.customer("Ann", "ann")

@@ -32,6 +32,8 @@ from .settings import SettingsError
 
 LONGEST_FRAME = 1 << 20
 """Bytes of one message over a websocket; each open socket may have so much in memory."""
+OWN_PATHS = frozenset(("health", "connections", "files", "unsubscribe"))
+"""Where no plugin can have routes."""
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -174,6 +176,8 @@ def _routes(crm: Crm) -> list[BaseRoute]:
     found: list[BaseRoute] = []
     problems: list[str] = []
     for info, routes in crm.composition.declarations("routes", crm=crm):
+        if routes and info.name in OWN_PATHS:
+            problems.append(f"plugin {info.name!r}: /{info.name} is a path of the CRM itself; rename the plugin")
         for route in routes:
             if isinstance(route, BaseRoute):
                 found.append(_under(f"/{info.name}", route))

@@ -12,12 +12,13 @@ from ..entity import Record
 from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
+from ..messaging.conversations import CONVERSATION_ACTIONS, CONVERSATION_PERMISSIONS
 from ..messaging.fetch import FETCH_CONNECTION, TEND_CONNECTIONS
 from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS
 from ..messaging.html import HTML_FIELDS
 from ..messaging.outbox import SEND_MESSAGES
 from ..messaging.receipts import APPLY_RECEIPTS
-from ..messaging.send import SENDING_ACTIONS, SENDING_PERMISSIONS
+from ..messaging.send import SEND_MESSAGE, SENDING_ACTIONS
 from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
 from ..model import CORE_ENTITIES, Deal
 from ..plugin import Plugin
@@ -43,6 +44,7 @@ class Core(Plugin):
             *CONSENT_ACTIONS,
             *TEMPLATE_ACTIONS,
             *SENDING_ACTIONS,
+            *CONVERSATION_ACTIONS,
         )
 
     def fields(self) -> Sequence[FieldDeclaration]:
@@ -65,7 +67,8 @@ class Core(Plugin):
             ADD_FILE,
             RECORD_CONSENT,
             SAVE_TEMPLATE,
-            *SENDING_PERMISSIONS,
+            SEND_MESSAGE,
+            *CONVERSATION_PERMISSIONS,
         )
 
     def purchases(self) -> Sequence[Purchases]:

@@ -15,12 +15,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..access import Principal
 from ..change import Update, storage
 from ..change.storage import Keys, join
 from ..channels import AddressError
 from ..contracts import Action, Context, IdOf, Permission, UserError
-from ..entity import InvalidId, Kind, decode_id, new_id
+from ..entity import Kind, new_id
 from ..entity.values import decode
 from ..model import (
     Connection,
@@ -33,9 +32,9 @@ from ..model import (
     MessageReference,
     Participant,
     Template,
-    User,
 )
 from . import lookups, outbox, text, threads
+from .acting import core_of, user_of, visible
 from .connections import NotUsable, Opened, open_connections
 from .consent import PURPOSE, SERVICE, Ask, allowed
 from .reading import reader, rows_by
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from ..crm import Session
 
 SEND_MESSAGE = Permission("core.send_message", "Send messages to customers")
-READ_CONVERSATION = Permission("core.read_conversation", "Mark conversations as read")
 
 
 class SendMessageInput(BaseModel):
@@ -101,14 +99,6 @@ class SendMessageInput(BaseModel):
     deal_id: Annotated[UUID, IdOf(Deal)] | None = Field(default=None, description="The deal that it is about")
 
 
-class ReadConversationInput(BaseModel):
-    """Which conversation was read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: Annotated[UUID, IdOf(Conversation)] = Field(description="The conversation")
-
-
 class _Wrong(Exception):
     """Why a message can't be queued."""
 
@@ -143,46 +133,6 @@ class _Draft:
 async def send_message(context: Context, inputs: Sequence[SendMessageInput]) -> Sequence[UUID | UserError]:
     """Queues messages; see :class:`SendMessageInput`. They leave once the transaction is committed."""
     return await _Queueing(context.session, inputs).run()
-
-
-async def read_conversation(
-    context: Context, inputs: Sequence[ReadConversationInput]
-) -> Sequence[UUID | UserError]:
-    """Says of conversations that everything in them was read."""
-    ids = [item.id for item in inputs]
-    seen = await _visible(context.session, Conversation, ids)
-    updates = [Update(id, {"unread": 0}) for id in dict.fromkeys(ids) if id in seen]
-    await _core(context.session).update(Conversation, updates, read_only=True)
-    return [
-        id if id in seen else UserError(index, ("id",), "not_found", "there is no such conversation")
-        for index, id in enumerate(ids)
-    ]
-
-
-async def _visible(session: Session, entity: type[Any], ids: Sequence[UUID | None]) -> set[UUID]:
-    """Those of the rows that the principal may see."""
-    wanted = [id for id in dict.fromkeys(ids) if id is not None]
-    if not wanted:
-        return set()
-    rows = await session.find(entity).where({"id": {"in": wanted}}).all()
-    prefix = session.crm.catalog.of(entity).prefix
-    return {decode_id(prefix, row["id"]) for row in rows}
-
-
-def _core(session: Session) -> Session:
-    """The core itself, on behalf of the principal: for what a message brings along."""
-    assert session.unit is not None
-    return session.unit.join(session, Principal("plugin", "core", on_behalf_of=str(session.principal)))
-
-
-def _user_of(session: Session) -> UUID | None:
-    """The user who acts, if it is one."""
-    if session.principal.kind != "user":
-        return None
-    try:
-        return decode_id(User.options.prefix, session.principal.name)
-    except InvalidId:
-        return None
 
 
 class _Queueing:
@@ -239,16 +189,16 @@ class _Queueing:
         items = {index: self.inputs[index] for index in self._open()}
         session = self.session
         answered = [item.reply_to_id for item in items.values() if item.reply_to_id is not None]
-        seen_answered = await _visible(session, Interaction, answered)
+        seen_answered = await visible(session, Interaction, answered)
         of = {
             row["id"]: row["conversation_id"]
             for row in await rows_by(session, Interaction, "id", sorted(seen_answered), "conversation_id")
         }
         place = {index: item.conversation_id or of.get(item.reply_to_id) for index, item in items.items()}
-        seen = await _visible(session, Conversation, list(place.values()))
+        seen = await visible(session, Conversation, list(place.values()))
         entity = session.crm.catalog.of(Conversation)
         conversations = await storage.select(self.transaction, entity, sorted(seen), lock="update") if seen else {}
-        customers = await _visible(session, Customer, [item.customer_id for item in items.values()])
+        customers = await visible(session, Customer, [item.customer_id for item in items.values()])
         connections = await self._connections(items.values(), conversations.values())
         wanted = {item.customer_id for item in items.values() if item.customer_id is not None and not item.address}
         points = await rows_by(session, ContactPoint, "customer_id", sorted(wanted)) if wanted else []
@@ -270,7 +220,7 @@ class _Queueing:
             self.drafts[index] = _Draft(item, item.id or new_id(), opened, conversation, customer, address)
         nobody = [draft for draft in self.drafts.values() if draft.customer is None]
         if nobody:
-            found = await _core(session).resolve([(draft.channel, draft.address) for draft in nobody])
+            found = await core_of(session).resolve([(draft.channel, draft.address) for draft in nobody])
             for draft, person in zip(nobody, found, strict=True):
                 draft.customer = person.customer_id
 
@@ -353,7 +303,7 @@ class _Queueing:
             RenderRequest(
                 template=draft.item.template_id,  # type: ignore[arg-type]
                 customer=draft.customer,
-                user=_user_of(self.session),
+                user=user_of(self.session),
                 deal=draft.item.deal_id or (draft.conversation["deal_id"] if draft.conversation else None),
                 conversation=draft.conversation["id"] if draft.conversation else None,
                 language=draft.item.language,
@@ -398,8 +348,8 @@ class _Queueing:
     async def _queue(self) -> None:
         if not self.drafts:
             return
-        user = _user_of(self.session)
-        core = _core(self.session)
+        user = user_of(self.session)
+        core = core_of(self.session)
         taken = await self._files()
         if not self.drafts:
             return
@@ -524,7 +474,7 @@ class _Queueing:
         wanted = {file for draft in self.drafts.values() for file in draft.item.file_ids}
         if not wanted:
             return {}
-        seen = await _visible(self.session, File, sorted(wanted))
+        seen = await visible(self.session, File, sorted(wanted))
         rows = await rows_by(self.session, File, "id", sorted(seen), "interaction_id", "state")
         free = {row["id"] for row in rows if row["interaction_id"] is None and row["state"] == "stored"}
         taken: dict[UUID, int] = {}
@@ -620,24 +570,11 @@ SENDING_ACTIONS: tuple[Action[Any], ...] = (
         entity=Interaction,
         description="Queues messages to customers; they leave by their channel, if consent allows it",
     ),
-    Action(
-        "read_conversation",
-        ReadConversationInput,
-        run=read_conversation,
-        permission=READ_CONVERSATION.name,
-        entity=Conversation,
-        description="Says that everything in a conversation was read",
-    ),
 )
-SENDING_PERMISSIONS = (SEND_MESSAGE, READ_CONVERSATION)
 
 __all__ = [
-    "READ_CONVERSATION",
     "SENDING_ACTIONS",
-    "SENDING_PERMISSIONS",
     "SEND_MESSAGE",
-    "ReadConversationInput",
     "SendMessageInput",
-    "read_conversation",
     "send_message",
 ]
