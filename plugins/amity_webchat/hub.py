@@ -70,6 +70,8 @@ class Peer:
     names: bool
     outgoing: asyncio.Queue[str | int] = field(default_factory=lambda: asyncio.Queue(WAITING))
     """Texts to send; a number is the code that the socket is to be closed with."""
+    own: set[str] = field(default_factory=set)
+    """Message ids of what it is saying right now, and will be told of when it is stored."""
     _got: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _early: list[Shown] | None = field(default_factory=list)
     _floor: str = ""
@@ -90,7 +92,13 @@ class Peer:
         if self._early is not None:
             self._early.extend(messages)
             return
-        new = [m for m in messages if m.id not in self._got and m.value["at"] >= self._floor]
+        new = [
+            message
+            for message in messages
+            if message.id not in self._got
+            and message.message_id not in self.own
+            and message.value["at"] >= self._floor
+        ]
         if new:
             self.remember(message.id for message in new)
             self.put(dump("messages", messages=[message.value for message in new], since=since()))

@@ -44,6 +44,7 @@ from .protocol import (
     dump,
     parse,
 )
+from .thread import Shown
 from .tokens import Identity, TokenError
 
 HELLO = 10.0
@@ -326,22 +327,31 @@ class _Conversation:
             language=self.language,
             fields={"webchat": {"page": self.page}} if self.page else {},
         )
-        delivered = await deliver(self.hub.crm, self.connection, [item])
+        self.peer.own.add(item.message_id)
+        try:
+            stored = await self._stored(item)
+            if stored is None:
+                self._refused("failed", "it could not be stored", id=said.id, after=AGAIN)
+                return
+            id, shown = stored
+            self.peer.remember([shown.id])
+            self.peer.put(dump("ack", message=shown.value))
+        finally:
+            self.peer.own.discard(item.message_id)
+        self.hub.announce(self.connection, self.who.key, {id: None})
+
+    async def _stored(self, item: Inbound) -> tuple[UUID, Shown] | None:
+        """The message once it is in the database; None if the CRM refused it."""
+        (id,) = (await deliver(self.hub.crm, self.connection, [item])).ids
         if not self.joined:
             # the customer may be there only now
             await join(self.hub.session, self.connection, self.who, None)
             self.joined = True
         names = self.account.agent_names
-        (id,) = delivered.ids
-        stored = None
-        if id is not None:
-            stored = await thread.one(self.hub.session, self.connection, self.who.key, id, names=names)
-        if id is None or stored is None:
-            self._refused("failed", "it could not be stored", id=said.id, after=AGAIN)
-            return
-        self.peer.remember([stored.id])
-        self.peer.put(dump("ack", message=stored.value))
-        self.hub.announce(self.connection, self.who.key, {id: None})
+        if id is None:
+            return None
+        shown = await thread.one(self.hub.session, self.connection, self.who.key, id, names=names)
+        return None if shown is None else (id, shown)
 
     def _wait(self) -> float:
         """Seconds that the visitor has to wait with the next message."""
