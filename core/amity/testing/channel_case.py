@@ -69,7 +69,9 @@ class ChannelCase:
 
     def address(self, number: int) -> str:
         """The address of the other side's person of that number, in a form in which it might be written."""
-        raise NotImplementedError("define address(number): an address of the channel for each number from 1 to 40")
+        raise NotImplementedError(
+            "define address(number): an address of the channel for each number from 1 to 100"
+        )
 
     def message_id(self, token: str) -> str:
         """The id of a message of the other side, in the channel's form, made from a random word."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -44,7 +43,8 @@ class Trial:
     case: ChannelCase
     connection: UUID
     where: str
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    numbers: Iterator[int]
+    """Of addresses; they go on from one database to the next, as the other side may remember."""
 
     @property
     def session(self) -> Session:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -34,15 +35,16 @@ async def assert_channels(plugin: Plugin[Any], case: ChannelCase, make: Make, se
     name = case.channel or names[0]
     assert name in names, f"plugin {plugin.name!r} has no channel {name!r}; it has {', '.join(names)}"
     assert case.channel or len(names) == 1, f"set channel in the case, to one of {', '.join(names)}"
+    numbers = itertools.count(1)
     for url in (None, server_url) if server_url else (None,):
         async with make([plugin], url) as crm:
-            await _conforms(crm, name, case)
+            await _conforms(crm, name, case, numbers)
 
 
-async def _conforms(crm: Crm, name: str, case: ChannelCase) -> None:
+async def _conforms(crm: Crm, name: str, case: ChannelCase, numbers: Iterator[int]) -> None:
     channel: Channel[Any] = crm.composition.channels[name].value
     where = f"the channel {name!r} on {crm.database.dialect}"
-    trial = Trial(crm, channel, case, await _connected(crm, channel, case, where), where)
+    trial = Trial(crm, channel, case, await _connected(crm, channel, case, where), where, numbers)
     async with case.running(crm, trial.connection):
         await _holds(trial)
 
