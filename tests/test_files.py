@@ -157,6 +157,17 @@ async def test_a_bucket_that_is_not_there_is_told_without_the_key(s3_url: str) -
     await storage.close()
 
 
+async def test_a_crm_keeps_its_files_where_the_settings_say(make_crm: MakeCrm, s3_url: str) -> None:
+    bucket = {"storage": "s3", "bucket": "of-the-crm", "prefix": "crm/", "endpoint": s3_url, "region": "us-east-1"}
+    keys = {"access_key_id": "test", "secret_access_key": "test"}
+    async with make_crm(settings={"files": {**bucket, **keys}}) as crm, client(crm) as http:
+        assert isinstance(crm.storage, S3Storage)
+        await (await crm.storage._connected()).create_bucket(Bucket="of-the-crm")
+        id = await add(crm.acting_as(SYSTEM), b"in the bucket")
+        assert (await http.get(file_url(crm, id))).content == b"in the bucket"
+        assert [key async for key, _ in crm.storage.stored()] == [hashlib.sha256(b"in the bucket").hexdigest()]
+
+
 async def test_the_loop_goes_on_while_bytes_are_stored(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path, 100_000_000)
     longest, running = 0.0, True

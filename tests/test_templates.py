@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from amity import SYSTEM, AccessDenied, Crm, Principal, Session
 from amity.composition import compose
 from amity.entity import decode_id
+from amity.messaging import templates
 from amity.messaging.templates import (
     MAX_ITEMS,
     Rendered,
@@ -316,6 +317,19 @@ async def test_lists_and_texts_have_an_end(crm: Crm) -> None:
     assert results[3] == Unrendered("the template has no variable 'itmes'; it has code, items")
 
 
+async def test_a_text_that_works_hard_is_stopped(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "MAX_SECONDS", 0.2)
+    session = crm.acting_as(SYSTEM)
+    hard = "{% if items | join | upper == code %}x{% endif %}"
+    template = await save_text(
+        session, f"{{% for a in items %}}{{% for b in items %}}{hard}{{% endfor %}}{{% endfor %}}"
+    )
+    began = time.perf_counter()
+    (found,) = await render(session, [RenderRequest(template, variables={"items": ["a" * 10_000] * MAX_ITEMS})])
+    assert time.perf_counter() - began < 5
+    assert found == Unrendered("the text in en can't be rendered: it takes longer than 0.2 seconds")
+
+
 async def test_a_subject_is_one_line(crm: Crm) -> None:
     session = crm.acting_as(SYSTEM)
     texts = [{"language": "en", "subject": "Hi {{ code }}", "body": "x"}]
@@ -336,8 +350,6 @@ VALUES = st.recursive(
 @settings(max_examples=60)
 @given(code=VALUES, items=VALUES)
 async def test_whatever_is_brought_is_data_and_never_a_template(code: Any, items: Any) -> None:
-    from amity.messaging import templates
-
     noted: list[str] = []
     context = {name: templates._plain(value, name, noted) for name, value in (("code", code), ("items", items))}
     text = "{{ code }}|{{ items }}|{{ code.name | default('') }}|{{ code.__class__ | default('') }}"

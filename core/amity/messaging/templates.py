@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -44,6 +47,8 @@ MAX_OUTPUT = 500_000
 """Characters that a text may become."""
 MAX_ITEMS = 200
 """Items of a list that is repeated over."""
+MAX_SECONDS = 5.0
+"""How long a text may take."""
 MAX_NESTING = 2
 """Loops within each other."""
 MAX_WORK = 5_000_000
@@ -108,10 +113,29 @@ def _plain(value: Any, path: str, noted: list[str]) -> Any:
     return value
 
 
+_deadline: ContextVar[float] = ContextVar("amity_template_deadline", default=math.inf)
+
+
+def _in_time() -> None:
+    """Called wherever a text can be made to work hard. Raises TemplateError once it took too long."""
+    if time.monotonic() > _deadline.get():
+        raise TemplateError(f"it takes longer than {MAX_SECONDS:g} seconds")
+
+
+def _timed(work: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(work)
+    def timed(*arguments: Any) -> Any:
+        _in_time()
+        return work(*arguments)
+
+    return timed
+
+
 class _Environment(SandboxedEnvironment):
     """Jinja, without a way to any attribute of a Python object."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        _in_time()
         if isinstance(obj, _Object):
             return obj[attribute] if attribute in obj else _Absent(f"{obj.path}.{attribute}", obj.noted)
         if isinstance(obj, _Absent):
@@ -239,7 +263,7 @@ _CALLED = {
 def _environment(html: bool) -> _Environment:
     # a line that holds nothing but a tag leaves no empty line behind
     environment = _Environment(undefined=StrictUndefined, autoescape=html, trim_blocks=True, lstrip_blocks=True)
-    environment.filters = dict(FILTERS)
+    environment.filters = {name: _timed(work) for name, work in FILTERS.items()}
     environment.tests = {name: test for name, test in environment.tests.items() if name in TESTS}
     environment.globals = {}
     return environment
@@ -618,11 +642,15 @@ def _rendered(
 def _written(text: str, html: bool, context: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     length = 0
-    for piece in _compiled(text, html).generate(context):
-        length += len(piece)
-        if length > MAX_OUTPUT:
-            raise ValueError(f"it becomes longer than {MAX_OUTPUT} characters")
-        pieces.append(piece)
+    token = _deadline.set(time.monotonic() + MAX_SECONDS)
+    try:
+        for piece in _compiled(text, html).generate(context):
+            length += len(piece)
+            if length > MAX_OUTPUT:
+                raise ValueError(f"it becomes longer than {MAX_OUTPUT} characters")
+            pieces.append(piece)
+    finally:
+        _deadline.reset(token)
     return "".join(pieces)
 
 
