@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,19 @@ from amity import (
     SYSTEM,
     Connection,
     ContactPoint,
+    Context,
     Conversation,
     Crm,
     Customer,
     Interaction,
+    Plugin,
+    Problem,
+    Proposed,
     Session,
+    Undelivered,
     Update,
     User,
+    Validator,
 )
 from amity.access import Principal
 from amity.database import recorded
@@ -164,6 +170,35 @@ async def test_sending_again_stores_nothing_twice(make_crm: MakeCrm) -> None:
         assert both[0]["id"] == both[1]["id"]
         stored = await messages_of(crm.acting_as(SYSTEM), thread)
         assert [message["body"] for message in stored] == ["Once", "Twice"]
+
+
+class NoShouting(Plugin):
+    """Takes in no message in capitals."""
+
+    name = "calm"
+
+    def validators(self) -> Sequence[Validator]:
+        return [Validator(Interaction, ["body"], self._check)]
+
+    async def _check(self, context: Context, rows: Sequence[Proposed]) -> Sequence[Problem]:
+        return [
+            Problem(row.index, "body", "is shouted")
+            for row in rows
+            if row.after is not None and str(row.after["body"]).isupper()
+        ]
+
+
+async def test_what_a_plugin_refuses_is_told_and_kept_for_the_agents(make_crm: MakeCrm) -> None:
+    async with make_crm([WebChat, NoShouting], settings()) as crm, serving(crm) as server:
+        session = crm.acting_as(SYSTEM)
+        async with Widget.open(server, await new_chat(session)) as widget:
+            id = uuid4().hex
+            await widget.tell("message", id=id, text="WHERE IS IT?")
+            refused = await widget.hear("refused")
+            await widget.say("Where is it?")
+        assert (refused["code"], refused["id"], "after" in refused) == ("failed", id, False)
+        (kept,) = await session.find(Undelivered).select("reason").all()
+        assert "is shouted" in kept["reason"]
 
 
 async def test_history_comes_in_pages_and_a_return_brings_only_what_is_new(make_crm: MakeCrm) -> None:

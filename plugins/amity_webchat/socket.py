@@ -331,7 +331,8 @@ class _Conversation:
         try:
             stored = await self._stored(item)
             if stored is None:
-                self._refused("failed", "it could not be stored", id=said.id, after=AGAIN)
+                # trying again would change nothing: a plugin refused it, or somebody deleted it
+                self._refused("failed", "it was not taken in", id=said.id)
                 return
             id, shown = stored
             self.peer.remember([shown.id])
