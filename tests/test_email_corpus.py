@@ -60,9 +60,7 @@ async def test_all_of_it_comes_in_once(make_crm: MakeCrm, tmp_path: Path) -> Non
 
         before = await _state(place)
         messages = [item for item in items if isinstance(item, Inbound)]
-        again = await place.brings(
-            [item for mail in mails if mail.kind != "unreadable" for item in items_of([mail])]
-        )
+        again = await place.brings(items)
         assert (again.received, again.duplicates) == (0, len(messages))
         assert await _state(place) == before
 

@@ -39,7 +39,7 @@ from . import lookups, text, threads
 from .attachments import Attached, MediaToFetch, attach, attach_raw
 from .connections import NotUsable, Opened, open_connections
 from .consent import Entry, add_entries
-from .reading import reader
+from .reading import reader, rows_by
 from .receipts import FIRST_PAUSE, ReceiptsToApply, apply
 from .threads import Link, Thread
 
@@ -555,7 +555,7 @@ class _Taking:
             await add_entries(self.session, entries)
 
     async def _keep_unreadable(self) -> None:
-        kept = self.batch.unreadable.values()
+        kept = await self._not_kept_yet()
         files = [item.raw.row(None) for item in kept if item.raw is not None]
         if files:
             _must(await self.session.create(File, files, read_only=True, on_error="skip_invalid"))
@@ -571,6 +571,22 @@ class _Taking:
         ]
         if rows:
             _must(await self.session.create(Undelivered, rows, on_error="skip_invalid"))
+
+    async def _not_kept_yet(self) -> list[_Kept]:
+        """What could not be understood: the same again, for the same reason, changes nothing."""
+        told = [
+            (text.clean(item.reference, 1000), text.clean(item.reason)) for item in self.batch.unreadable.values()
+        ]
+        asked = sorted({reference for reference, _ in told if reference})
+        columns = ("connection_id", "reference", "reason")
+        rows = await rows_by(self.session, Undelivered, "reference", asked, *columns) if asked else []
+        there = {(row["reference"], row["reason"]) for row in rows if row["connection_id"] == self.connection}
+        new: list[_Kept] = []
+        for item, key in zip(self.batch.unreadable.values(), told, strict=True):
+            if key not in there or not key[0]:
+                there.add(key)
+                new.append(item)
+        return new
 
 
 def _customer(person: Resolution, thread: Thread) -> UUID | None:
