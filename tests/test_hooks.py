@@ -15,6 +15,7 @@ import amity
 from amity import SYSTEM, Channel, Crm, Customer, Plugin, contracts, messages
 from amity.entity import EntityOptions
 from amity.plugin import HOOKS, LAYER_HOOKS
+from amity.testing import ChannelCase
 from amity_graphql import GraphQLHooks
 
 from .conftest import MakeCrm
@@ -111,6 +112,14 @@ def test_everything_of_a_channel_stands_in_the_docs(name: str) -> None:
         assert f"#### `{signature(item)}`" in CHANNELS
     else:
         assert f"| `{name}` |" in CHANNELS
+
+
+@pytest.mark.parametrize("name", [name for name in vars(ChannelCase) if name[0] != "_" and name != "defines"])
+def test_everything_of_a_case_of_a_channel_stands_in_the_docs(name: str) -> None:
+    item = getattr(ChannelCase, name)
+    if inspect.isfunction(item):
+        name = f"{name}({', '.join(list(inspect.signature(item).parameters)[1:])})"
+    assert f"| `{name}` |" in CHANNELS
 
 
 @pytest.mark.parametrize("name", DECLARED)
