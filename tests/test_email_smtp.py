@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.policy
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from amity import SYSTEM, Crm, Inbound, Interaction, Outbound, OutboundFile, Par
 from amity.entity import encode_id
 from amity_email import Email, EmailAccount, parse, smtp
 from amity_email.compose import LoadedFile, compose
+from tests.certificates import certificates
 from tests.conftest import MakeCrm, killed_at_work
 from tests.email_corpus import OWN, corpus
 from tests.email_corpus.build import MAILBOX, PNG, envelope, message, pdf
@@ -223,14 +225,32 @@ async def test_servers_that_are_not_there_or_let_nobody_in_are_told() -> None:
         await smtp.send(EmailAccount(**account), [outbound()])
 
 
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+async def test_certificates_are_checked(tmp_path: Path, security: str) -> None:
+    certificate, key, authority = certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    options = {"ssl_context": context} if security == "tls" else {"tls_context": context, "require_starttls": True}
+    with post_office(**options) as (postman, account):
+        secure = {**account, "smtp_security": security, "smtp_host": "localhost"}
+        trusting = EmailAccount(**secure, certificate_authority=authority)
+        assert await smtp.send(trusting, [outbound()]) == [Sent()]
+        with pytest.raises(smtp.NotConnected, match="certificate verify failed"):
+            await smtp.send(EmailAccount(**secure), [outbound()])
+        # it is the certificate of another name
+        with pytest.raises(smtp.NotConnected, match="certificate verify failed"):
+            await smtp.send(trusting.model_copy(update={"smtp_host": "127.0.0.1"}), [outbound()])
+        assert len(postman.arrived) == 1
+
+
 async def test_addresses_beyond_ascii() -> None:
     with post_office() as (postman, account):
         results = await smtp.send(
             EmailAccount(**account),
-            [outbound(address="jörg@bücher.example"), outbound(address="anna@bücher.example")],
+            [outbound(address="jörg@bücher.example"), outbound(address="anna@faß.example")],
         )
         assert results == [Sent(), Sent()]
-        assert [to for _, to, _ in postman.arrived] == [["jörg@bücher.example"], ["anna@xn--bcher-kva.example"]]
+        assert [to for _, to, _ in postman.arrived] == [["jörg@bücher.example"], ["anna@xn--fa-hia.example"]]
         assert "To: jörg@bücher.example" in postman.arrived[0][2].decode()
     with post_office(utf8=False) as (postman, account):
         (result,) = await smtp.send(EmailAccount(**account), [outbound(address="jörg@bücher.example")])

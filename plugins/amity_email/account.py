@@ -6,6 +6,7 @@ import ssl
 from datetime import date
 from typing import Literal, Self
 
+import idna
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from amity.channels import AddressError, normalize_email
@@ -97,7 +98,7 @@ class EmailAccount(BaseModel):
     @property
     def domain(self) -> str:
         """What is behind the @ of the address, in ASCII."""
-        return self.address.rpartition("@")[2].encode("idna").decode("ascii")
+        return idna.encode(self.address.rpartition("@")[2]).decode("ascii")
 
     @property
     def smtp_at(self) -> tuple[str, int]:

@@ -11,6 +11,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
+import idna
+
 from amity.messages import Outbound, OutboundFile
 
 from .account import EmailAccount
@@ -63,8 +65,8 @@ def ascii_address(address: str) -> str | None:
     """An address whose domain is in ASCII; None if what is before the @ is not."""
     local, _, domain = address.rpartition("@")
     try:
-        return f"{local}@{domain.encode('idna').decode('ascii')}" if local.isascii() else None
-    except UnicodeError:
+        return f"{local}@{idna.encode(domain).decode('ascii')}" if local.isascii() else None
+    except idna.IDNAError:
         return None
 
 

@@ -140,10 +140,7 @@ def content_of(message: Part) -> Content:
         content.html = "\n".join(
             piece.html if piece.html is not None else html_of_text(piece.text or "") for piece in pieces
         )
-    texts = [
-        piece.text if piece.text is not None and piece.text.strip() else text_of_html(piece.html or "")
-        for piece in pieces
-    ]
+    texts = [_text_of(piece) for piece in pieces]
     content.text = "\n\n".join(text.strip("\n") for text in texts if text.strip()) or None
     if content.text is None and content.calendar is not None:
         content.text = text_of_calendar(content.calendar)
@@ -161,6 +158,12 @@ def content_of(message: Part) -> Content:
         for item in content.media
     ]
     return content
+
+
+def _text_of(piece: _Piece) -> str:
+    if piece.text is not None and piece.text.strip():
+        return piece.text
+    return text_of_html((piece.html or "")[: 2 * MAX_TEXT])
 
 
 def _limit(content: Content) -> None:
