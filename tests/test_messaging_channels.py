@@ -85,7 +85,7 @@ class Misnamed(Owl):
 class Leaky(Owl):
     """Does not hide its token."""
 
-    account = Open
+    account = Open  # type: ignore[assignment]
 
 
 class Silent(Owl):
@@ -104,7 +104,7 @@ class Waiting(Owl):
 class Blocking(Owl):
     """Forgot to be async."""
 
-    def send(self, connection: Any, messages: Any) -> Any:  # type: ignore[override]
+    def send(self, connection: Any, messages: Any) -> Any:
         return []
 
 
