@@ -97,8 +97,8 @@ ENTRIES = st.lists(
 ASKS = st.lists(st.tuples(WHO, CHANNELS, ADDRESSES, PURPOSES), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ledgers=st.lists(st.tuples(ENTRIES, ASKS), min_size=1, max_size=8))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ledgers=st.lists(st.tuples(ENTRIES, ASKS), min_size=10, max_size=25))
 async def test_the_answer_is_that_of_a_plain_reading_of_the_ledger(make_crm: MakeCrm, ledgers: Any) -> None:
     async with make_crm() as crm:
         session = crm.acting_as(SYSTEM)
