@@ -362,9 +362,12 @@ async def test_refusals_and_bounces_become_failures(make_crm: MakeCrm, tmp_path:
         async with office(make_crm, tmp_path, **account) as place:
             gone = await sends(place, address="gone@kunde.example", body="Hello", subject="x")
             fine = await sends(place, address="anna@kunde.example", body="Hello", subject="y")
+            copied = await sends(
+                place, address="eva@kunde.example", cc=["Anna@kunde.example"], body="Hi", subject="z"
+            )
             await place.crm.settle()
-            bounce = _bounce(fine)
-            await place.brings(parse(bounce))
+            for bounced in (fine, copied):
+                await place.brings(parse(_bounce(bounced)))
             rows = {
                 row["id"]: (row["delivery"], row["failure"])
                 for row in await place.messages("id", "delivery", "failure")
@@ -373,7 +376,9 @@ async def test_refusals_and_bounces_become_failures(make_crm: MakeCrm, tmp_path:
             delivery, failure = rows[encode_id("int", fine)]
             assert delivery == "failed"
             assert "mailbox is gone" in failure
-            assert len(postman.arrived) == 1
+            # of what went to somebody else, only the copy bounced
+            assert rows[encode_id("int", copied)] == ("sent", None)
+            assert len(postman.arrived) == 2
 
 
 def _bounce(id: UUID) -> bytes:

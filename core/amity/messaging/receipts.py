@@ -16,10 +16,12 @@ from pydantic import BaseModel
 
 from ..change import Update, storage
 from ..change.delivery import moves_forward
+from ..channels import AddressError
 from ..contracts import Context, Job
 from ..messages import Receipt
-from ..model import Interaction, Undelivered
+from ..model import Interaction, Participant, Undelivered
 from . import lookups, text
+from .reading import rows_by
 
 if TYPE_CHECKING:
     from ..crm import Session
@@ -42,19 +44,45 @@ async def apply(session: Session, connection: UUID, receipts: Sequence[Receipt])
     if not about:
         return late
     entity = session.crm.catalog.of(Interaction)
-    columns = ("id", "delivery", "delivered_at", "failure", "direction")
+    columns = ("id", "delivery", "delivered_at", "failure", "direction", "channel", "address")
     found = [message for message, _ in about]
     rows = await storage.select(transaction, entity, found, columns=columns, lock="update")
+    copies = await _of_copies(session, about, rows)
     patches: dict[UUID, dict[str, Any]] = {}
     for message, receipt in about:
         row = rows.get(message)
-        if row is not None and row["direction"] == "outbound":
+        if row is not None and row["direction"] == "outbound" and id(receipt) not in copies:
             patch = patches.setdefault(message, {})
             patch |= _patch({**row, **patch}, receipt, now)
     changes = [Update(message, patch) for message, patch in patches.items() if patch]
     if changes:
         await session.update(Interaction, changes, read_only=True)
     return late
+
+
+async def _of_copies(
+    session: Session, about: Sequence[tuple[UUID, Receipt]], rows: Mapping[UUID, Mapping[str, Any]]
+) -> set[int]:
+    """Receipts of those who got a copy: what became of that is not what became of the customer's message."""
+    elsewhere: list[tuple[UUID, Receipt, str]] = []
+    for message, receipt in about:
+        if receipt.address and message in rows:
+            address = _normal(session, rows[message]["channel"], receipt.address)
+            if address != rows[message]["address"]:
+                elsewhere.append((message, receipt, address))
+    if not elsewhere:
+        return set()
+    messages = sorted({message for message, _, _ in elsewhere})
+    parties = await rows_by(session, Participant, "interaction_id", messages, "interaction_id", "role", "address")
+    got = {(row["interaction_id"], row["address"]) for row in parties if row["role"] in ("to", "cc", "bcc")}
+    return {id(receipt) for message, receipt, address in elsewhere if (message, address) in got}
+
+
+def _normal(session: Session, channel: str, address: str) -> str:
+    try:
+        return session.crm.composition.kinds.normalize(channel, address, session.crm.settings.default_region)
+    except (AddressError, LookupError):
+        return address.strip()
 
 
 def _patch(row: Mapping[str, Any], receipt: Receipt, now: datetime) -> dict[str, Any]:
