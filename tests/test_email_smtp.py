@@ -347,12 +347,16 @@ async def test_an_answer_goes_out_in_its_thread(make_crm: MakeCrm, tmp_path: Pat
             assert mail["message-id"] == f"<{id.hex}@amity-crm.example>"
             row = await place.session.find(Interaction).select("delivery", "message_id").get(id)
             assert row == {"delivery": "sent", "message_id": f"{id.hex}@amity-crm.example"}
-            # what comes back finds it, and its own copy is known
+            # what comes back finds it; its own copy is known, also where a forwarder sends it back to us
             answer = message(
                 envelope("the.answer.1@kunde.example", more=[("In-Reply-To", mail["message-id"])]), "Thanks"
             )
-            done = await place.brings([*parse(answer), *parse(postman.arrived[0][2], own=OWN, sent=True)])
-            assert (done.received, done.duplicates) == (1, 1)
+            copy = postman.arrived[0][2]
+            returned = b"Received: by a forwarder; Mon, 2 Mar 2026 10:00:00 +0000\r\n" + copy
+            done = await place.brings(
+                [*parse(answer), *parse(copy, own=OWN, sent=True), *parse(returned, own=OWN)]
+            )
+            assert (done.received, done.duplicates) == (1, 2)
             rows = await place.messages("conversation.id")
             assert [row["conversation"]["id"] for row in rows] == [conversation] * 3
 
