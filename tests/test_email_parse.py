@@ -6,7 +6,6 @@ import base64
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +19,6 @@ from tests.email_corpus.build import envelope, message, multipart, part, within
 
 SECONDS = 2.0
 """How long the worst message of a megabyte may take, on a slow machine. It takes a tenth of that."""
-_corpus = cache(corpus)
 _DIFFERENT = [mail for mail in corpus() if len(mail.raw) < 20_000]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from .headers import Headers
 
@@ -18,15 +19,17 @@ _MARKS = (
     "x-autoresponder",
     "x-mail-autoreply",
     "x-auto-reply-from",
-    "list-id",
     "x-failed-recipients",
     "x-loop",
 )
 _SENDERS = re.compile(r"(?i)^(mailer-daemon|postmaster|mail-daemon|double-bounce|bounces?([+-].*)?)@")
 
 
-def is_automatic(headers: Headers, sender: str) -> bool:
-    """Whether nobody should be answered automatically, as nobody wrote (RFC 3834, and what came before it)."""
+def is_automatic(headers: Headers, sender: str, own: Collection[str] = ()) -> bool:
+    """Whether nobody should be answered automatically, as nobody wrote (RFC 3834, and what came before it).
+
+    A list that is called like one of our ``own`` addresses is how a group of ours gets its mail.
+    """
     submitted = headers.raw("auto-submitted").lower().partition(";")[0].strip()
     if submitted and submitted != "no":
         return True
@@ -34,7 +37,9 @@ def is_automatic(headers: Headers, sender: str) -> bool:
         return True
     if any(mark in headers for mark in _MARKS):
         return True
-    if headers.raw("precedence").lower().strip() in _PRECEDENCE:
+    listed = headers.raw("list-id").rpartition("<")[2].strip("> ").lower()
+    ours = listed in {address.replace("@", ".") for address in own}
+    if not ours and (listed or headers.raw("precedence").lower().strip() in _PRECEDENCE):
         return True
     if has_no_return_path(headers) or _SENDERS.match(sender):
         return True

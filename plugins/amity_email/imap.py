@@ -95,9 +95,14 @@ class Mailbox:
 
     async def folder(self, name: str) -> Mapping[bytes, Any]:
         """Opens a folder for reading; what the server says of it. Raises :class:`MailboxError`."""
-        return await self._call(
+        told: Mapping[bytes, Any] = await self._call(
             f"open the folder {name!r}", partial(self._client.select_folder, name, readonly=True)
         )
+        if b"UIDVALIDITY" not in told:
+            raise MailboxError(
+                f"the IMAP server {self.account.imap_host} does not number the messages of {name!r}"
+            )
+        return told
 
     async def can_idle(self) -> bool:
         """Whether the server tells of new messages by itself."""

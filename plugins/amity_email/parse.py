@@ -77,7 +77,7 @@ def _parse(
             replies_to=_replies_to(headers, about),
             parties=_parties(headers),
             media=_media(content, whole),
-            automatic=bool(about) or is_automatic(headers, sender.address if sender else ""),
+            automatic=bool(about) or is_automatic(headers, sender.address if sender else "", own),
             language=_language(headers),
             fields=_fields(headers, other),
         ),

@@ -54,6 +54,7 @@ def _written_by_people() -> list[Mail]:
         ("auto-submitted-no", [("Auto-Submitted", "no")], "Question"),
         ("suppress-none", [("X-Auto-Response-Suppress", "None")], "Question"),
         ("precedence-normal", [("Precedence", "first-class")], "Question"),
+        ("our-group", [("List-ID", "<support.amity-crm.example>"), ("Precedence", "list")], "Question"),
         ("list-unsubscribe", [("List-Unsubscribe", "<https://sales.example/u>")], "Question"),
         ("return-path", [("Return-Path", "<anna@kunde.example>")], "Question"),
         ("asks-for-a-receipt", [("Disposition-Notification-To", "anna@kunde.example")], "Question"),
