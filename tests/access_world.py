@@ -21,7 +21,7 @@ from amity.tree import Compare
 
 CANARY = "canary"
 """In every text of every row that the principal may not see."""
-FITTING: Mapping[str, str] = {"channel": "letter", "currency": "USD", "locale": "en", "language": "en"}
+FITTING: Mapping[str, str] = {"channel": "letter", "currency": "USD", "locale": "en"}
 """Values of text columns that take only some, by their names."""
 
 

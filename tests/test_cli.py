@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def test_init_writes_settings_and_makes_the_database(amity: Run, tmp_path: Path)
     assert "Wrote amity.toml" in out
     assert "core.0001_foundation" in out
     assert 'plugins = ["graphql", "csv"]' in (tmp_path / "amity.toml").read_text()
+    assert re.search(r'^keys = \["[\w=-]{44}"\]$', (tmp_path / "amity.toml").read_text(), re.MULTILINE)
+    assert (tmp_path / "amity.toml").stat().st_mode & 0o077 == 0
     assert "is there already" in refused(amity("init"))
     assert "The database is up to date." in done(amity("migrate"))
 

@@ -895,7 +895,7 @@ def test_owners_and_guards_lead_somewhere() -> None:
         weight = fields.IntField(default=0, db_default=0)
 
         options = EntityOptions(
-            prefix="par", owner=("customer.owner", "customer", "wieght"), guarded={"weight": "post.weigh"}
+            prefix="pcl", owner=("customer.owner", "customer", "wieght"), guarded={"weight": "post.weigh"}
         )
 
     class Post(Plugin):
@@ -909,7 +909,7 @@ def test_owners_and_guards_lead_somewhere() -> None:
         "expected relations to one row, like 'owner' or 'customer.owner'",
     )
     assert problems(Post) == (
-        f"{told}.owner: 'customer' does not lead to a user; {expected}",
-        f"{told}.owner: 'wieght' does not lead to a user; {expected}",
+        f"{told}.owner: 'customer' does not lead to a user or a team; {expected}",
+        f"{told}.owner: 'wieght' does not lead to a user or a team; {expected}",
         f"{told}.guarded: there is no permission 'post.weigh'; declare it in the permissions hook",
     )

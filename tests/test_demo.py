@@ -16,6 +16,7 @@ from examples.demo.northlight import generate, let_in, state
 from amity import (
     SYSTEM,
     ContactPoint,
+    Conversation,
     Crm,
     Customer,
     Deal,
@@ -87,6 +88,20 @@ async def test_the_company_is_believable(make_crm: MakeCrm) -> None:
             if closed:
                 assert deal["closed_on"] == deal["stage_moves"][-1]["moved_at"][:10]
         assert max(len(deal["stage_moves"]) for deal in histories) >= 5
+
+
+async def test_its_teams_have_something_to_answer(make_crm: MakeCrm) -> None:
+    async with make_crm() as crm:
+        await generate(crm, scale=0.1, today=TODAY)
+        conversations = crm.acting_as(SYSTEM).find(Conversation)
+        for status in ("open", "pending", "closed"):
+            assert await conversations.where({"status": {"eq": status}}).count() > 3
+        waiting = conversations.where({"status": {"eq": "open"}})
+        assert await waiting.where({"unread": {"gt": 0}}).count() > 1
+        assert await waiting.where({"assignee_id": {"isNull": True}}).count() > 1
+        last = Related("interactions", ["occurred_at"], order_by=["-occurred_at"], first=1)
+        for row in await conversations.select("last_at", last).all():
+            assert row["interactions"] == [{"occurred_at": row["last_at"]}]
 
 
 async def test_its_customers_are_in_segments(make_crm: MakeCrm) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -19,9 +19,12 @@ from amity.cli.app import App
 from amity.cli.main import main
 from amity.composition import compose
 from amity.entity import Kind
+from amity.messaging.secrets import new_key
 from amity.query.where import operators
 from amity.settings import (
+    FileSettings,
     SchemaSettings,
+    SecuritySettings,
     ServerSettings,
     Settings,
     SettingsError,
@@ -33,6 +36,7 @@ from amity_csv import CsvSettings
 from amity_graphql import GraphQLSettings, errors
 from amity_graphql.settings import SignIn
 from amity_rfm import RfmSettings
+from amity_webchat import WebChatSettings
 
 from . import snippets
 from .conftest import KIND, MakeCrm
@@ -159,9 +163,12 @@ SECTIONS: list[tuple[type[BaseModel], str]] = [
     (ServerSettings, "server"),
     (SignInSettings, "sign_in"),
     (SchemaSettings, "schema"),
+    (SecuritySettings, "security"),
+    (FileSettings, "files"),
     (GraphQLSettings, "graphql"),
     (CsvSettings, "csv"),
     (RfmSettings, "rfm"),
+    (WebChatSettings, "webchat"),
 ]
 
 
@@ -178,6 +185,7 @@ def test_no_setting_stands_in_the_docs_that_is_not_there() -> None:
     assert shown <= known
 
 
+KEY = new_key()
 TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_DATABASE_URL": ("sqlite:///other.sqlite3", "sqlite:///other.sqlite3"),
     "AMITY_PLUGINS": ("csv, graphql", ["csv", "graphql"]),
@@ -185,6 +193,16 @@ TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_DEFAULT_CURRENCY": ("CHF", "CHF"),
     "AMITY_SERVER__HOST": ("127.0.0.2", "127.0.0.2"),
     "AMITY_SERVER__ALLOWED_HOSTS": ('["crm.example"]', ["crm.example"]),
+    "AMITY_SERVER__PUBLIC_URL": ("https://crm.example", "https://crm.example"),
+    "AMITY_SECURITY__KEYS": (f'["{KEY}"]', [SecretStr(KEY)]),
+    "AMITY_FILES__STORAGE": ("local", "local"),
+    "AMITY_FILES__FOLDER": ("/srv/files", Path("/srv/files")),
+    "AMITY_FILES__BUCKET": ("crm", "crm"),
+    "AMITY_FILES__PREFIX": ("amity/", "amity/"),
+    "AMITY_FILES__ENDPOINT": ("https://s3.example", "https://s3.example"),
+    "AMITY_FILES__REGION": ("eu-central-1", "eu-central-1"),
+    "AMITY_FILES__ACCESS_KEY_ID": ("crm", "crm"),
+    "AMITY_FILES__SECRET_ACCESS_KEY": ("open sesame", SecretStr("open sesame")),
     "AMITY_SCHEMA__RENAME": ('{"core.Deal": "Opportunity"}', {"core.Deal": "Opportunity"}),
     "AMITY_RFM__CURRENCY": ("EUR", "EUR"),
     "AMITY_RFM__SCHEDULE": ("30 4 * * 1", "30 4 * * 1"),
@@ -212,9 +230,9 @@ def test_a_variable_that_stands_in_the_docs_works(row: str, monkeypatch: pytest.
     text, expected = tried(variable, default)
     monkeypatch.delenv("AMITY_DATABASE_URL", raising=False)
     monkeypatch.setenv(variable, text)
-    settings = from_mapping({"plugins": ["graphql", "csv", "rfm"]})
+    settings = from_mapping({"plugins": ["graphql", "csv", "rfm", "webchat"]})
     section, _, key = variable.removeprefix("AMITY_").lower().rpartition("__")
-    if section in ("graphql", "csv", "rfm"):
+    if section in ("graphql", "csv", "rfm", "webchat"):
         found: Any = compose(settings).plugin(section).plugin.settings
     else:
         found = getattr(settings, {"schema": "schema_"}.get(section, section), settings)

@@ -150,8 +150,12 @@ async def test_the_whole_of_sales_opportunities(make_crm: MakeCrm) -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which the plugin was installed, as anybody would install it."""
-    source = tmp_path_factory.mktemp("source") / "hello-plugin"
-    shutil.copytree(EXAMPLES / "hello-plugin", source, ignore=shutil.ignore_patterns("__pycache__"))
+    return install("hello-plugin", tmp_path_factory)
+
+
+def install(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source") / name
+    shutil.copytree(EXAMPLES / name, source, ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
@@ -220,3 +224,29 @@ def test_the_plugins_own_tests_pass(installed: Path) -> None:
     output = run(installed, "pytest", "-q", "-p", "no:cacheprovider", str(tests))
 
     assert "2 passed" in output
+
+
+# --- letter-channel -----------------------------------------------------------------------------------------
+
+
+def test_the_channel_is_one_short_module() -> None:
+    module = EXAMPLES / "letter-channel" / "letter_amity" / "channel.py"
+
+    assert len(module.read_text().splitlines()) <= 40
+
+
+def test_letters_and_faxes_are_channels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tests = EXAMPLES / "letter-channel" / "tests"
+    configured = ["-c", str(EXAMPLES / "letter-channel" / "pyproject.toml")]
+
+    output = run(
+        install("letter-channel", tmp_path_factory),
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *configured,
+        str(tests),
+    )
+
+    assert "3 passed" in output

@@ -346,7 +346,7 @@ async def test_nobody_takes_away_what_they_could_not_give(make_crm: MakeCrm) -> 
         system = crm.acting_as(SYSTEM)
         for name in ("jo", "zoe"):
             await run(system, "assign_role", user=mail(name), role="admin")
-        session = await manager(crm, "mia", ("Customer", "read", "team"))
+        session = await manager(crm, "mia", ("Customer", "read", "team"), ("User", "read", "all"))
         async with unchanged(crm):
             await run(session, "revoke", role="admin", entity="*", action="read")
         async with unchanged(crm):
@@ -368,7 +368,7 @@ async def test_a_role_that_one_acts_under_is_all_that_one_grants_from(make_crm: 
     async with make_crm(settings=QUICK) as crm:
         await people(crm)
         await run(crm.acting_as(SYSTEM), "assign_role", user=mail("mia"), role="admin")
-        session = await manager(crm, "mia", ("Customer", "read", "team"))
+        session = await manager(crm, "mia", ("Customer", "read", "team"), ("User", "read", "all"))
         await run(session, "create_role", name="desk")
         await run(session, "grant", role="desk", entity="Deal", action="read")
         under = crm.acting_as(session.principal.under("manager-mia"))
@@ -392,7 +392,7 @@ async def test_acting_as_somebody_else_needs_what_they_may(make_crm: MakeCrm) ->
         await run(system, "assign_role", user=mail("jo"), role="desk")
         await run(system, "assign_role", user=mail("zoe"), role="admin")
 
-        mia = await manager(crm, "mia", ("Customer", "read", "team"), permissions=["core.manage_users"])
+        mia = await manager(crm, "mia", ("Customer", "read", "team"), ("User", "read", "all"), permissions=["core.manage_users"])
         # as herself she has what is her own; as Jo she would have what is his
         assert (await run(mia, "create_api_key", name="k", role="desk", user=mail("mia"))).text
         (ann,) = done(await system.create(Customer, [{"kind": "person", "name": "Ann"}])).ids

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import amity
-from amity import SYSTEM, Crm, Customer, Plugin, contracts
+from amity import SYSTEM, Channel, Crm, Customer, Plugin, contracts, messages
 from amity.entity import EntityOptions
 from amity.plugin import HOOKS, LAYER_HOOKS
+from amity.testing import ChannelCase
 from amity_graphql import GraphQLHooks
 
 from .conftest import MakeCrm
@@ -46,6 +47,24 @@ DECLARATIONS = (
     contracts.Purchases,
     contracts.Job,
     contracts.Context,
+)
+
+CHANNELS = (ROOT / "docs" / "channels.md").read_text(encoding="utf-8")
+MESSAGES = (
+    messages.Capabilities,
+    messages.Connected,
+    messages.RawRequest,
+    messages.Outbound,
+    messages.OutboundFile,
+    messages.Inbound,
+    messages.Party,
+    messages.Media,
+    messages.ConsentChange,
+    messages.Receipt,
+    messages.Unreadable,
+    messages.Sent,
+    messages.Refused,
+    messages.Reply,
 )
 
 
@@ -83,6 +102,28 @@ def test_a_hook_stands_in_the_docs_with_its_signature(name: str) -> None:
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda item: item.__name__)
 def test_a_declaration_stands_in_the_docs_with_its_signature(declaration: Callable[..., Any]) -> None:
     assert f"#### `{signature(declaration)}`" in PAGE
+
+
+@pytest.mark.parametrize("value", MESSAGES, ids=lambda item: item.__name__)
+def test_a_value_of_channels_stands_in_the_docs_with_its_signature(value: Callable[..., Any]) -> None:
+    assert f"#### `{signature(value)}`" in CHANNELS
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Channel) if name[0] != "_"])
+def test_everything_of_a_channel_stands_in_the_docs(name: str) -> None:
+    item = getattr(Channel, name)
+    if inspect.isfunction(item):
+        assert f"#### `{signature(item)}`" in CHANNELS
+    else:
+        assert f"| `{name}` |" in CHANNELS
+
+
+@pytest.mark.parametrize("name", [name for name in vars(ChannelCase) if name[0] != "_" and name != "defines"])
+def test_everything_of_a_case_of_a_channel_stands_in_the_docs(name: str) -> None:
+    item = getattr(ChannelCase, name)
+    if inspect.isfunction(item):
+        name = f"{name}({', '.join(list(inspect.signature(item).parameters)[1:])})"
+    assert f"| `{name}` |" in CHANNELS
 
 
 @pytest.mark.parametrize("name", DECLARED)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from amity import SYSTEM, ContactPoint, Customer, Interaction, Session, Update, User
-from amity.channels import CHANNELS, AddressError, channel, normalize
+from amity.channels import CHANNELS, AddressError
 from amity.entity import encode_id, new_id
 
 from .conftest import MakeCrm
@@ -38,8 +38,8 @@ def point(customer: UUID, channel: str, address: str, **more: Any) -> dict[str, 
     ],
 )
 def test_an_address_has_one_form(name: str, address: str, expected: str) -> None:
-    assert normalize(name, address, "US") == expected
-    assert normalize(name, expected, "CH") == expected
+    assert CHANNELS.normalize(name, address, "US") == expected
+    assert CHANNELS.normalize(name, expected, "CH") == expected
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_an_address_has_one_form(name: str, address: str, expected: str) -> None
 )
 def test_what_is_no_address_is_refused(name: str, address: str) -> None:
     with pytest.raises(AddressError):
-        normalize(name, address, "US")
+        CHANNELS.normalize(name, address, "US")
 
 
 def test_every_channel_says_what_it_is() -> None:
     assert list(CHANNELS) == ["email", "phone", "sms", "webchat", "web", "letter"]
     assert all(kind.description for kind in CHANNELS.values())
     with pytest.raises(LookupError, match="did you mean 'email'"):
-        channel("emial")
+        CHANNELS.channel("emial")
 
 
 async def test_contact_points_are_kept_in_their_normal_form(make_crm: MakeCrm) -> None:

@@ -36,7 +36,7 @@ class Parcel(Entity):
     customer: Any = fields.ForeignKeyField("core.Customer", related_name="parcels", on_delete=fields.CASCADE)
     weight_grams = fields.IntField(default=0, db_default=0)
 
-    options = EntityOptions(prefix="par", api=EDITABLE)
+    options = EntityOptions(prefix="pcl", api=EDITABLE)
 
 
 class Shipping(Plugin):

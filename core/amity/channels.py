@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import email_validator
 import phonenumbers
@@ -57,37 +56,48 @@ def _stripped(address: str, region: str) -> str:
     return stripped
 
 
-CHANNELS: Mapping[str, ChannelKind] = MappingProxyType(
-    {
-        kind.name: kind
-        for kind in (
-            ChannelKind("email", "E-mail", "email", normalize_email),
-            ChannelKind("phone", "Phone calls", "number", _phone),
-            ChannelKind("sms", "Text messages to a phone", "number", _phone),
-            ChannelKind("webchat", "Chat on a web site", "webchat", _stripped),
-            ChannelKind("web", "Visits and forms on a web site", "web", _stripped),
-            ChannelKind("letter", "Letters on paper", "letter", _stripped),
-        )
-    }
+class Channels(Mapping[str, ChannelKind]):
+    """Channels by name."""
+
+    def __init__(self, kinds: Iterable[ChannelKind]) -> None:
+        self._kinds = {kind.name: kind for kind in kinds}
+
+    def __getitem__(self, name: str) -> ChannelKind:
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def channel(self, name: str) -> ChannelKind:
+        """The channel of that name. Raises LookupError, which lists those that there are."""
+        found = self._kinds.get(name)
+        if found is None:
+            close = difflib.get_close_matches(name, self._kinds, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise LookupError(f"there is no channel {name!r}; {hint}known are {', '.join(self._kinds)}")
+        return found
+
+    def normalize(self, name: str, address: str, region: str) -> str:
+        """An address in its normal form. Raises LookupError for the channel, AddressError for the address."""
+        return self.channel(name).normalize(address, region)
+
+    def kin(self, name: str) -> tuple[str, ...]:
+        """The channels that share addresses with this one, itself first."""
+        space = self.channel(name).space
+        return (name, *(kind.name for kind in self._kinds.values() if kind.space == space and kind.name != name))
+
+
+CHANNELS = Channels(
+    (
+        ChannelKind("email", "E-mail", "email", normalize_email),
+        ChannelKind("phone", "Phone calls", "number", _phone),
+        ChannelKind("sms", "Text messages to a phone", "number", _phone),
+        ChannelKind("webchat", "Chat on a web site", "webchat", _stripped),
+        ChannelKind("web", "Visits and forms on a web site", "web", _stripped),
+        ChannelKind("letter", "Letters on paper", "letter", _stripped),
+    )
 )
-
-
-def channel(name: str) -> ChannelKind:
-    """The channel of that name. Raises LookupError, which lists those that there are."""
-    found = CHANNELS.get(name)
-    if found is None:
-        close = difflib.get_close_matches(name, CHANNELS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise LookupError(f"there is no channel {name!r}; {hint}known are {', '.join(CHANNELS)}")
-    return found
-
-
-def normalize(name: str, address: str, region: str) -> str:
-    """An address in its normal form. Raises LookupError for the channel, AddressError for the address."""
-    return channel(name).normalize(address, region)
-
-
-def kin(name: str) -> tuple[str, ...]:
-    """The channels that share addresses with this one, itself first."""
-    space = channel(name).space
-    return (name, *(kind.name for kind in CHANNELS.values() if kind.space == space and kind.name != name))
+"""The core's own."""

@@ -186,7 +186,7 @@ class Action(Generic[I]):
     input: type[I]
     run: Callable[[Context, Sequence[I]], Awaitable[Sequence[Any]]]
     permission: str
-    entity: type[Entity] | None = None
+    entity: type[Record] | None = None
     output: type[BaseModel] | None = None
     description: str = ""
     transactional: bool = True

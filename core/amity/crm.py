@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,6 +25,8 @@ from .entity import Catalog, EntityType, Record
 from .events import EventLog
 from .events.sequence import head
 from .jobs import Jobs
+from .messaging.listening import Listeners
+from .messaging.storage import Storage, storage_of
 from .plugin import Plugin
 from .principals import Access
 from .query import Answer, Statement, read
@@ -73,6 +76,7 @@ class Crm:
         self.jobs = Jobs(self)
         self.access = Access(self)
         """Who somebody is: principals, and signing in."""
+        self._listeners = Listeners(self)
         self._lifespans = AsyncExitStack()
 
     @classmethod
@@ -85,10 +89,15 @@ class Crm:
         """Every entity of every enabled plugin."""
         return self.composition.catalog
 
+    @cached_property
+    def storage(self) -> Storage:
+        """Where the bytes of files are kept, as ``[files]`` says."""
+        return storage_of(self.settings.files)
+
     async def open(self, *, dispatch: bool = True) -> None:
         """Connects, and starts what plugins run.
 
-        ``dispatch=False`` leaves subscribers and jobs to another process.
+        ``dispatch=False`` leaves subscribers, jobs and listening to connections to another process.
 
         Raises :class:`~amity.database.ConnectionFailed`, and :class:`~amity.MigrationsPending` when the
         database is behind.
@@ -104,6 +113,8 @@ class Crm:
                     await self._lifespans.enter_async_context(lifespan)
             await self.jobs.open(dispatch=dispatch)
             self._lifespans.push_async_callback(self.jobs.close)
+            await self._listeners.open(dispatch=dispatch)
+            self._lifespans.push_async_callback(self._listeners.close)
         except BaseException:
             await self.close()
             raise
@@ -113,6 +124,8 @@ class Crm:
         try:
             await self._lifespans.aclose()
         finally:
+            if "storage" in self.__dict__:
+                await self.storage.close()
             await self.database.close()
 
     async def settle(self, timeout: float = 60.0) -> Sequence[str]:

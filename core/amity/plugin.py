@@ -28,6 +28,7 @@ from .contracts import (
     Validator,
 )
 from .entity import Record
+from .messages import Channel
 
 if TYPE_CHECKING:
     import click
@@ -124,6 +125,10 @@ class Plugin(Generic[S]):
         """Work in the background."""
         return ()
 
+    def channels(self) -> Sequence[Channel[Any]]:
+        """Ways of reaching customers."""
+        return ()
+
     def commands(self) -> Sequence[click.Command]:
         """Commands of the ``amity`` command line. ``@click.pass_obj`` hands them an ``amity.cli.App``."""
         return ()
@@ -155,11 +160,23 @@ HOOKS: tuple[str, ...] = (
     "scorers",
     "purchases",
     "jobs",
+    "channels",
     "commands",
     "routes",
     "lifespan",
 )
 LAYER_HOOKS = {"graphql": "graphql"}
 """Hooks of known layers, by the plugin that brings them; skipped while that plugin is not enabled."""
-CORE_COMMANDS = ("init", "serve", "migrate", "makemigrations", "plugins", "check", "run", "access")
+CORE_COMMANDS = (
+    "init",
+    "serve",
+    "migrate",
+    "makemigrations",
+    "plugins",
+    "check",
+    "run",
+    "access",
+    "connections",
+    "files",
+)
 """Commands of the core, whose names no plugin can take."""

@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import click
 import uvicorn
@@ -28,22 +29,29 @@ from .access import AccessDenied
 from .composition import CompositionError
 from .crm import Crm
 from .database import DatabaseError
+from .messaging import files, unsubscribe, webhooks
 from .principals.who import anybody
 from .settings import SettingsError
 
+LONGEST_FRAME = 1 << 20
+"""Bytes of one message over a websocket; each open socket may have so much in memory."""
+OWN_PATHS = frozenset(("health", "connections", "files", "unsubscribe"))
+"""Where no plugin can have routes."""
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 def app(crm: Crm, *, opens: bool = True) -> Starlette:
-    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, ``/session`` and ``/health``.
+    """The ASGI application of a CRM: plugins' routes under ``/<plugin>``, ``/session``, ``/health``.
+
+    Messages have ``/connections/<id>`` for webhooks, ``/files/<id>`` for downloads, ``/unsubscribe/<token>``.
 
     It opens the CRM when it starts and closes it when it ends; with ``opens=False`` that is the caller's
     business, as it is wherever the application is mounted in another, whose lifespan is the one that runs.
 
-    Requests are answered under loopback names, and those in ``[server] allowed_hosts``, only: a page elsewhere
-    must not reach a CRM by giving its own name this machine's address. Routes of plugins find out who sends a
-    request by :func:`amity.signin.authenticate`. Raises :class:`~amity.CompositionError` where they are not ASGI
-    routes.
+    Requests are answered under loopback names, the public one, and those in ``[server] allowed_hosts``, only: a
+    page elsewhere must not reach a CRM by giving its own name this machine's address. Routes of plugins find out
+    who sends a request by :func:`amity.signin.authenticate`. Raises :class:`~amity.CompositionError` where they
+    are not ASGI routes.
     """
 
     @asynccontextmanager
@@ -59,10 +67,13 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
             Route("/", _index(crm), methods=["GET"]),
             Route("/health", _health(crm), methods=["GET"]),
             signin.session(crm),
+            *files.routes(crm),
+            *webhooks.routes(crm),
+            *unsubscribe.routes(crm),
             *_routes(crm),
         ],
         exception_handlers={AccessDenied: signin.denied},
-        middleware=[Middleware(_Hosts, allowed=LOOPBACK | set(crm.settings.server.allowed_hosts))],
+        middleware=[Middleware(_Hosts, allowed=_allowed(crm))],
         lifespan=lifespan,
     )
 
@@ -89,6 +100,7 @@ async def _serve(crm: Crm, host: str, port: int, tell: Callable[[str], None]) ->
                 access_log=False,
                 server_header=False,
                 lifespan="off",
+                ws_max_size=LONGEST_FRAME,
             )
             _settle_memory()
             await _Server(config, lambda: tell("\n".join(lines))).serve([listening])
@@ -193,6 +205,8 @@ def _routes(crm: Crm) -> list[BaseRoute]:
     found: list[BaseRoute] = []
     problems: list[str] = []
     for info, routes in crm.composition.declarations("routes", crm=crm):
+        if routes and info.name in OWN_PATHS:
+            problems.append(f"plugin {info.name!r}: /{info.name} is a path of the CRM itself; rename the plugin")
         for route in routes:
             if isinstance(route, BaseRoute):
                 found.append(_under(f"/{info.name}", route))
@@ -216,6 +230,13 @@ def _under(prefix: str, route: BaseRoute) -> BaseRoute:
     if isinstance(route, Mount):
         return Mount(prefix + route.path, app=route.app, name=route.name)
     return Mount(prefix, routes=[route])
+
+
+def _allowed(crm: Crm) -> frozenset[str]:
+    """The host names that requests are answered under."""
+    public = urlsplit(crm.settings.server.public_url or "").netloc.rpartition("@")[2]
+    names = {public if public.endswith("]") else public.rsplit(":", 1)[0]} if public else set()
+    return LOOPBACK | names | set(crm.settings.server.allowed_hosts)
 
 
 class _Hosts:

@@ -12,9 +12,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, Field, SecretBytes, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -42,6 +43,50 @@ class ServerSettings(BaseModel, extra="forbid"):
     port: int = Field(default=8000, ge=0, le=65535)
     allowed_hosts: list[str] = Field(default_factory=list)
     """Host names, without port, that requests are answered under besides those of this machine's loopback."""
+    public_url: str | None = Field(default=None, pattern="^https?://[^/?#]+(/[^?#]*)?$")
+    """Where others reach the server, for links in messages and webhooks."""
+
+
+class SecuritySettings(BaseModel, extra="forbid"):
+    """``[security]``: the keys that secrets are encrypted, and links are signed, with."""
+
+    keys: list[SecretStr] = Field(default_factory=list)
+    """The first one encrypts and signs, all of them decrypt and verify."""
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for number, key in enumerate(keys, 1):
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                raise ValueError(f"key {number} is none; `amity connections new-key` makes one") from None
+        return keys
+
+
+class FileSettings(BaseModel, extra="forbid"):
+    """``[files]``: where the files of messages are kept."""
+
+    storage: Literal["local", "s3"] = "local"
+    folder: Path = Path("files")
+    """For local storage."""
+    max_size: int = Field(default=50_000_000, ge=1)
+    """Bytes that one file may have."""
+    link_seconds: int = Field(default=300, ge=1)
+    """How long the URL of a file works."""
+    bucket: str | None = None
+    """For S3, like everything below."""
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _has_bucket(self) -> FileSettings:
+        if self.storage == "s3" and not self.bucket:
+            raise ValueError('storage is "s3", and there is no bucket; name one')
+        return self
 
 
 class SignInSettings(BaseModel, extra="forbid"):
@@ -94,7 +139,9 @@ class _Environment(BaseSettings):
 class Settings(_Environment):
     """The core's settings. Plugin sections are in ``sections``, not yet checked."""
 
-    model_config = SettingsConfigDict(env_prefix="AMITY_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="AMITY_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+    )
 
     database_url: str = "sqlite:///amity.sqlite3"
     plugins: Annotated[list[str], NoDecode] = Field(default_factory=list)
@@ -109,6 +156,8 @@ class Settings(_Environment):
     server: ServerSettings = Field(default_factory=ServerSettings)
     schema_: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
     sign_in: SignInSettings = Field(default_factory=SignInSettings)
+    security: SecuritySettings = Field(default_factory=SecuritySettings)
+    files: FileSettings = Field(default_factory=FileSettings)
     sections: dict[str, Any] = Field(default_factory=dict, exclude=True)
 
     @field_validator("plugins", mode="before")
@@ -124,6 +173,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "schema": SchemaSettings,
     "sign_in": SignInSettings,
+    "security": SecuritySettings,
+    "files": FileSettings,
 }
 _CORE_KEYS = {
     "database_url",
@@ -135,6 +186,8 @@ _CORE_KEYS = {
     "server",
     "schema",
     "sign_in",
+    "security",
+    "files",
 }
 
 
@@ -177,7 +230,7 @@ def from_mapping(
         if overrides:
             settings = _Given(**{**settings.model_dump(by_alias=True), **overrides}, sections=settings.sections)
     except ValidationError as error:
-        raise SettingsError(explain(error, source)) from error
+        raise SettingsError(explain(error, source, model=Settings)) from error
     except EnvironmentProblem as error:
         raise SettingsError([_unreadable(error, "AMITY_")]) from error
     loose = {key for key, value in sections.items() if not isinstance(value, dict)}
@@ -197,13 +250,16 @@ def plugin_settings(model: type[BaseModel], name: str, section: Mapping[str, Any
     prefix = f"AMITY_{name.upper()}__"
 
     class FromEnvironment(_Environment):
-        model_config = SettingsConfigDict(env_prefix=prefix, env_nested_delimiter="__", extra="forbid")
+        model_config = SettingsConfigDict(
+            env_prefix=prefix, env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True
+        )
 
     combined: type[BaseModel] = type(model.__name__, (FromEnvironment, model), {"__module__": model.__module__})
     try:
         return combined(**section)
     except ValidationError as error:
-        raise SettingsError(explain(error, f"{source} [{name}]", set(model.model_fields))) from error
+        problems = explain(error, f"{source} [{name}]", set(model.model_fields), model=model)
+        raise SettingsError(problems) from error
     except EnvironmentProblem as error:
         raise SettingsError([_unreadable(error, prefix)]) from error
 
@@ -214,8 +270,10 @@ def _unreadable(error: EnvironmentProblem, prefix: str) -> str:
     return f"environment: {name}, or what begins with {name}__, can't be read; write lists and tables as JSON"
 
 
-def explain(error: ValidationError, source: str, known: set[str] | None = None) -> list[str]:
-    """A pydantic error as sentences: where, what, expected."""
+def explain(
+    error: ValidationError, source: str, known: set[str] | None = None, *, model: type[BaseModel]
+) -> list[str]:
+    """A pydantic error of ``model`` as sentences: where, what, expected. Secrets are not repeated."""
     messages = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
@@ -225,9 +283,34 @@ def explain(error: ValidationError, source: str, known: set[str] | None = None) 
             keys = set(section.model_fields) if section else known or set()
             messages.append(f"{source}: {unknown_key(where, keys, key)}")
         else:
-            given = "" if item["type"] == "missing" else f"; it is {item['input']!r}"
-            messages.append(f"{source}: {where}: {item['msg']}{given}")
+            shown = item["type"] != "missing" and not _secret(model, item["loc"])
+            given = f"; it is {item['input']!r}" if shown else ""
+            messages.append(f"{source}: {where}: {item['msg'].removeprefix('Value error, ')}{given}")
     return messages
+
+
+def holds_secrets(annotation: Any) -> bool:
+    """Whether a value of this type has a secret in it, at any depth."""
+    if isinstance(annotation, type):
+        if issubclass(annotation, (SecretStr, SecretBytes)):
+            return True
+        if issubclass(annotation, BaseModel):
+            return any(holds_secrets(field.annotation) for field in annotation.model_fields.values())
+    return any(holds_secrets(part) for part in get_args(annotation))
+
+
+def _secret(model: type[BaseModel], place: tuple[int | str, ...]) -> bool:
+    """Whether what a problem is about could be a secret, or have one in it."""
+    annotation: Any = model
+    for part in place:
+        inner = (
+            annotation.model_fields if isinstance(annotation, type) and issubclass(annotation, BaseModel) else {}
+        )
+        named = next((field for name, field in inner.items() if part in (name, field.alias)), None)
+        if named is None:
+            break
+        annotation = named.annotation
+    return holds_secrets(annotation)
 
 
 def unknown_key(where: str, known: set[str], key: str | None = None) -> str:

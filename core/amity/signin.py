@@ -6,20 +6,24 @@ key. Whoever shows neither is anonymous, and has no rights.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.websockets import WebSocket
 
 from .access import AccessDenied, Principal
 from .crm import Crm
 from .principals.errors import SignInFailed, TooManyAttempts
 from .principals.who import who
 
+log = logging.getLogger("amity.server")
 ANONYMOUS = Principal("anonymous")
 """Whoever has not signed in."""
 COOKIE = "amity_session"
@@ -50,8 +54,15 @@ async def authenticate(crm: Crm, request: HTTPConnection) -> Principal:
     return principal
 
 
-async def denied(request: Request, error: Exception) -> Response:
-    """The answer where a route was denied what it did for whoever :func:`authenticate` found."""
+async def denied(request: Any, error: Exception) -> Any:
+    """The answer where a route was denied what it did for whoever :func:`authenticate` found.
+
+    A socket is closed (1008).
+    """
+    if isinstance(request, WebSocket):
+        log.warning("a socket of %s was closed: %s", request.url.path, error)
+        await request.close(1008)
+        return None
     principal = getattr(request.state, "amity_principal", ANONYMOUS)
     return _json({"error": str(error)}, 401 if principal.kind == "anonymous" else 403)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ..entity import Catalog, EntityType
-from ..model import User
+from ..model import Team, User
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Placeholder, Quantified, Reaches, Through
 from .errors import AccessDenied
 from .principal import Facts, HeldRole, Principal
@@ -196,7 +196,7 @@ class _Rules:
         self.roles = roles
         self._catalog = catalog
         self._plugin = plugin
-        self._user = catalog.of(User).name
+        self._user, self._team = catalog.of(User).name, catalog.of(Team).name
         self._rows: dict[tuple[str, str, Verb], Condition | None] = {}
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
 
@@ -301,6 +301,8 @@ class _Rules:
             own, team = Compare("id", "eq", _USER), Compare("team_id", "eq", _TEAM)
             return own if scope == "own" else AnyOf((own, team))
         relation = entity.to_one[name]
+        if relation.target == self._team:
+            return Compare(relation.column.name, "eq", _TEAM) if scope == "team" else NOBODY
         if rest:
             return Through(name, self._path(self._catalog[relation.target], rest, scope))
         own = Compare(relation.column.name, "eq", _USER)

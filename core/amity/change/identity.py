@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from ..channels import AddressError, channel, kin
+from ..channels import AddressError
 from ..entity import split_id
 from ..model import ContactPoint, Customer
 from ..tree import All, AnyOf, Compare, Connection, Linked, Nodes, Page, Scalar
@@ -43,15 +43,16 @@ async def resolve(session: Session, addresses: Sequence[tuple[str, str]]) -> lis
     points, customers = session.crm.catalog.of(ContactPoint), session.crm.catalog.of(Customer)
     rights.authorize(session, points, "read")
     rights.authorize(session, customers, "read")
+    kinds = session.crm.composition.kinds
     normal: list[str | None] = []
     wanted: dict[str, set[str]] = defaultdict(set)
     for name, address in addresses:
         try:
-            normal.append(channel(name).normalize(address, session.crm.settings.default_region))
+            normal.append(kinds.normalize(name, address, session.crm.settings.default_region))
         except AddressError:
             normal.append(None)
             continue
-        for relative in kin(name):
+        for relative in kinds.kin(name):
             wanted[relative].add(str(normal[-1]))
     found: dict[tuple[str, str], set[UUID]] = defaultdict(set)
     if wanted:
@@ -81,7 +82,7 @@ async def resolve(session: Session, addresses: Sequence[tuple[str, str]]) -> lis
     for (name, _), text in zip(addresses, normal, strict=True):
         candidates: set[UUID] = set()
         if text is not None:
-            candidates = {id for relative in kin(name) for id in found.get((relative, text), ())}
+            candidates = {id for relative in kinds.kin(name) for id in found.get((relative, text), ())}
         resolutions.append(_resolution(text, sorted(candidates)))
     return resolutions
 

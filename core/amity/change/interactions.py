@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ..channels import CHANNELS
 from ..contracts import UserError
 from ..entity import EntityType
 from ..model import Interaction
@@ -93,10 +92,11 @@ def _logging(session: Session, entity: EntityType) -> UUID | None:
 async def _identities(
     session: Session, inputs: Sequence[LogInteractionInput], indexes: Sequence[int]
 ) -> dict[int, Resolution]:
+    kinds = session.crm.composition.kinds
     asked = {
         index: (item.channel, item.address)
         for index in indexes
-        if (item := inputs[index]).customer_id is None and item.address is not None and item.channel in CHANNELS
+        if (item := inputs[index]).customer_id is None and item.address is not None and item.channel in kinds
     }
     return dict(zip(asked, await resolve(session, list(asked.values())), strict=True)) if asked else {}
 

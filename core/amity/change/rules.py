@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..channels import AddressError, channel, normalize_email
+from ..channels import AddressError, Channels, normalize_email
 from ..database.folding import fold
 from ..entity import EntityType, Record
 from ..model import ContactPoint, Interaction, User
+from .delivery import moves_forward
 from .refusals import Refusals
 
 Values = dict[str, Any]
@@ -22,6 +23,7 @@ class Circumstances:
     index: int
     before: Mapping[str, Any] | None
     new: bool
+    channels: Channels
     region: str
     refusals: Refusals
 
@@ -52,7 +54,7 @@ def _contact_point(values: Values, where: Circumstances) -> None:
     if name is None:
         return
     try:
-        kind = channel(name)
+        kind = where.channels.channel(name)
     except LookupError as problem:
         where.refuse("channel", str(problem.args[0]))
         return
@@ -74,11 +76,14 @@ def _user(values: Values, where: Circumstances) -> None:
 
 
 def _interaction(values: Values, where: Circumstances) -> None:
+    before, after = (where.before or {}).get("delivery"), values.get("delivery")
+    if "delivery" in values and after != before and not moves_forward(before, after):
+        where.refuse("delivery", f"only moves forward, and {before} does not lead to {after or 'nothing'}")
     both = {**(where.before or {}), **values}
     name, address = both.get("channel"), both.get("address")
     if name is not None and ("channel" in values or "address" in values):
         try:
-            kind = channel(name)
+            kind = where.channels.channel(name)
         except LookupError as problem:
             where.refuse("channel", str(problem.args[0]))
             return

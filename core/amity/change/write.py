@@ -242,7 +242,9 @@ def _normalized(
     new: bool,
     refusals: Refusals,
 ) -> Item:
-    where = rules.Circumstances(item.index, before, new, session.crm.settings.default_region, refusals)
+    crm = session.crm
+    region = crm.settings.default_region
+    where = rules.Circumstances(item.index, before, new, crm.composition.kinds, region, refusals)
     values = rules.normalized(entity, item.values, where)
     if values is item.values:
         return item

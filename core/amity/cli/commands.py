@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from rich.table import Table
 from .. import migration
 from ..composition import available
 from ..crm import Crm
+from ..messaging.secrets import new_key
 from ..settings import DEFAULT_FILE
 from .app import App
 
@@ -32,6 +34,10 @@ default_currency = "USD"
 [server]
 host = "127.0.0.1"
 port = 8000
+
+# Secrets of connections are encrypted with this key. It can come from AMITY_SECURITY__KEYS instead.
+[security]
+keys = ["{key}"]
 """
 
 
@@ -51,7 +57,10 @@ def init(app: App, folder: Path, database_url: str) -> None:
         relative = database_url.removeprefix("sqlite:///")
         # its whole path, as the settings may be used from any folder
         database_url = f"sqlite:///{(folder / relative).resolve()}" if str(folder) != "." else database_url
-    file.write_text(_FILE.format(database_url=database_url, plugins=plugins), encoding="utf-8")
+    text = _FILE.format(database_url=database_url, plugins=plugins, key=new_key())
+    # for nobody else's eyes: there is a key in it
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
+        writing.write(text)
     click.echo(f"Wrote {file}")
     app = App(file)
     _migrate(app)

@@ -10,7 +10,7 @@ import click
 from .. import __version__
 from ..composition import CompositionError
 from ..settings import SettingsError
-from . import access, actions, commands
+from . import access, actions, commands, connections, files
 from .app import App, told
 
 
@@ -71,5 +71,7 @@ for command in (
     commands.check,
     actions.run,
     access.access,
+    connections.connections,
+    files.files,
 ):
     main.add_command(command)

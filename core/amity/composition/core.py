@@ -8,8 +8,28 @@ from typing import Any
 from .. import __version__
 from ..access import EVERY
 from ..change.verbs import CORE_ACTIONS, CORE_PERMISSIONS
-from ..contracts import Action, Permission, Purchases, RoleGrant, RolePermission, Validator
+from ..contracts import (
+    Action,
+    FieldDeclaration,
+    Job,
+    Permission,
+    Purchases,
+    RoleGrant,
+    RolePermission,
+    Validator,
+)
 from ..entity import Record
+from ..messaging.attachments import FETCH_MEDIA
+from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
+from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
+from ..messaging.conversations import CONVERSATION_ACTIONS, CONVERSATION_PERMISSIONS
+from ..messaging.fetch import FETCH_CONNECTION, TEND_CONNECTIONS
+from ..messaging.files import ADD_FILE, FILE_ACTIONS, FILE_FIELDS
+from ..messaging.html import HTML_FIELDS
+from ..messaging.outbox import SEND_MESSAGES
+from ..messaging.receipts import APPLY_RECEIPTS
+from ..messaging.send import SEND_MESSAGE, SENDING_ACTIONS
+from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
 from ..model import CORE_ENTITIES, Deal
 from ..plugin import Plugin
 from ..principals.actions import ACCESS_ACTIONS, ACCESS_PERMISSIONS, OWN_ACCOUNT
@@ -29,19 +49,52 @@ class Core(Plugin):
         return CORE_ENTITIES
 
     def actions(self) -> Sequence[Action[Any]]:
-        return (*CORE_ACTIONS, COMPUTE_SCORES_ACTION, *ACCESS_ACTIONS)
+        return (
+            *CORE_ACTIONS,
+            COMPUTE_SCORES_ACTION,
+            *ACCESS_ACTIONS,
+            *CONNECTION_ACTIONS,
+            *FILE_ACTIONS,
+            *CONSENT_ACTIONS,
+            *TEMPLATE_ACTIONS,
+            *SENDING_ACTIONS,
+            *CONVERSATION_ACTIONS,
+        )
+
+    def fields(self) -> Sequence[FieldDeclaration]:
+        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
+
+    def jobs(self) -> Sequence[Job[Any]]:
+        return (
+            FETCH_MEDIA,
+            FETCH_CONNECTION,
+            TEND_CONNECTIONS,
+            SEND_MESSAGES,
+            APPLY_RECEIPTS,
+        )
 
     def validators(self) -> Sequence[Validator]:
         return LAST_ADMINISTRATOR
 
     def permissions(self) -> Sequence[Permission]:
-        return (*CORE_PERMISSIONS, COMPUTE_SCORES, *ACCESS_PERMISSIONS)
+        return (
+            *CORE_PERMISSIONS,
+            COMPUTE_SCORES,
+            *ACCESS_PERMISSIONS,
+            MANAGE_CONNECTIONS,
+            ADD_FILE,
+            RECORD_CONSENT,
+            SAVE_TEMPLATE,
+            SEND_MESSAGE,
+            *CONVERSATION_PERMISSIONS,
+        )
 
     def grants(self) -> Sequence[RoleGrant | RolePermission]:
+        front = (*CORE_PERMISSIONS, OWN_ACCOUNT, ADD_FILE, RECORD_CONSENT, SEND_MESSAGE, *CONVERSATION_PERMISSIONS)
         return (
             *CORE_GRANTS,
             RolePermission(ADMIN, EVERY),
-            *(RolePermission("agent", item.name) for item in (*CORE_PERMISSIONS, OWN_ACCOUNT)),
+            *(RolePermission("agent", item.name) for item in front),
             RolePermission("read-only", OWN_ACCOUNT.name),
         )
 

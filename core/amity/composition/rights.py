@@ -10,7 +10,7 @@ from ..access import EVERY, VERBS, Role, TypeGrant, Verb
 from ..access.roles import owners
 from ..contracts import Need, NeedPermission, Owned, RoleGrant, RolePermission
 from ..entity import Catalog, EntityType
-from ..model import ExternalId, User
+from ..model import ExternalId, Team, User
 from ..principals.defaults import BUILTIN_ROLES, granted_entity
 from ..principals.rules import parse_grant
 from ..query import QueryError
@@ -121,15 +121,15 @@ def _check_parents(work: Work, plugin: str, catalog: Catalog, held: Mapping[tupl
 
 
 def check_owners(work: Work, catalog: Catalog, permissions: Mapping[str, Any]) -> None:
-    """That ``owner`` leads to users, and that ``guarded`` names permissions."""
-    users = catalog.of(User).name
+    """That ``owner`` leads to users or teams, and that ``guarded`` names permissions."""
+    users, teams = catalog.of(User).name, catalog.of(Team).name
     for entity in catalog.values():
         where = f"plugin {entity.plugin!r}: {entity.name}.options"
         for path in owners(entity):
-            if (entity.name != users or path != "id") and _target(catalog, entity, path) != users:
+            if (entity.name != users or path != "id") and _target(catalog, entity, path) not in (users, teams):
                 work.problems.append(
-                    f"{where}.owner: {path!r} does not lead to a user; expected relations to one row, like "
-                    "'owner' or 'customer.owner'"
+                    f"{where}.owner: {path!r} does not lead to a user or a team; expected relations to one "
+                    "row, like 'owner' or 'customer.owner'"
                 )
         for permission in entity.options.guarded.values():
             _known_permission(work, f"{where}.guarded", permission, permissions)

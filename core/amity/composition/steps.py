@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ..channels import CHANNELS
+from ..contracts import Owned
 from ..entity import Catalog
+from ..messaging.fetch import TEND_CONNECTIONS
 from ..plugin import Plugin
 from ..settings import Settings
+from .channels import channels, kinds
 from .declarations import actions, check_renames_used, commands, permissions, subscribers, validators
 from .discovery import check_sections, collect
 from .entities import catalog
@@ -36,11 +40,14 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     work.done()
     manager = register(work)
     work.done()
-    bare = Composition((*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, (), {}, manager.hook)
+    bare = Composition(
+        (*work.infos,), Catalog(()), {}, (), (), {}, (), {}, (), {}, (), {}, {}, CHANNELS, manager.hook
+    )
     scoring = scorers(work, bare)
     entities = catalog(work, bare, scoring)
     work.done()
     rights = permissions(work, bare)
+    reached = channels(work, bare)
     composed = dataclasses.replace(
         bare,
         catalog=entities,
@@ -53,7 +60,9 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
         commands=commands(work, bare),
         scorers=MappingProxyType(scoring),
         purchases=purchases(work, bare, entities),
-        jobs=MappingProxyType(jobs(work, bare, scoring)),
+        jobs=MappingProxyType(_needed(jobs(work, bare, scoring), reached)),
+        channels=MappingProxyType(reached),
+        kinds=kinds(reached),
     )
     check_renames_used(work, bare, entities)
     check_owners(work, entities, rights)
@@ -61,6 +70,13 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     layers(work, composed)
     work.done()
     return composed
+
+
+def _needed(jobs: dict[str, Owned[Any]], channels: Mapping[str, Owned[Any]]) -> dict[str, Owned[Any]]:
+    """Without a channel, there are no connections that have to be looked after every minute."""
+    if not any(owned.value.can.fetches or owned.value.can.sends for owned in channels.values()):
+        jobs.pop(TEND_CONNECTIONS.name, None)
+    return jobs
 
 
 def layers(work: Work, composition: Composition) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..access import Role
+from ..channels import Channels
 from ..contracts import Owned
 from ..entity import Catalog
 from ..plugin import Plugin
@@ -53,6 +54,10 @@ class Composition:
     purchases: tuple[Owned[Any], ...]
     jobs: Mapping[str, Owned[Any]]
     """The plugins' own, and one for each scorer."""
+    channels: Mapping[str, Owned[Any]]
+    """The plugins' channels by name."""
+    kinds: Channels
+    """Every channel that addresses belong to, the core's own as well."""
     hooks: Any
     """The pluggy hook caller, for layers that add hooks of their own."""
 

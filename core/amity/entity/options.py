@@ -45,9 +45,9 @@ class EntityOptions:
     * ``choices``: text columns with a fixed set of lower-case values; enums in GraphQL.
     * ``money``: name → (column of minor units, column of the ISO 4217 code).
     * ``generic``: references to rows of any entity.
-    * ``owner``: paths to the users whose rows they are, like ``"owner"`` or ``("user", "customer.owner")``; what
-      roles that are limited to ``own`` and ``team`` go by. Without one, what belongs to a row (CASCADE) has that
-      row's owner.
+    * ``owner``: paths to the users or teams whose rows they are, like ``"owner"``, ``("user", "customer.owner")``;
+      what roles that are limited to ``own`` and ``team`` go by. Without one, what belongs to a row (CASCADE) has
+      that row's owner.
     * ``guarded``: columns or references → the permission that writing them needs, whatever a role grants.
     * ``on_merge``: column → ``keep``, ``sum``, ``min``, ``max``, ``concat`` or ``newest``.
     """

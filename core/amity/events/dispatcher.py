@@ -74,6 +74,7 @@ class Dispatcher:
             if owned.value.when == "after_commit"
         }
         self._closing = False
+        self._awake = asyncio.Event()  # it belongs to the loop that first waits for it
         if self._workers:
             await self._register()
             self._awake.set()

@@ -94,6 +94,7 @@ class Jobs:
     async def open(self, *, dispatch: bool = True) -> None:
         """Starts working. ``dispatch=False`` leaves that to another process."""
         self._closing = False
+        self._awake = asyncio.Event()  # it belongs to the loop that first waits for it
         if dispatch and self._crm.composition.jobs:
             await self._database.transact(self._prepare)
             self._awake.set()

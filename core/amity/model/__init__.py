@@ -1,13 +1,16 @@
 """The core's entities."""
 
 from .access import ApiKey, Grant, PermissionGrant, Role, RoleMember, UserSession
-from .communication import ContactPoint, Interaction
+from .communication import DELIVERY, ContactPoint, Conversation, File, Interaction, MessageReference, Participant
+from .connection import Connection, Undelivered
+from .consent import ConsentEntry
 from .customer import Customer, ExternalId, Relationship
 from .job import JobRun
 from .log import Event
 from .pipeline import Deal, Pipeline, Stage, StageMove
 from .score import Score, ScoreDraft, ScoreRun
 from .team import Team, User
+from .template import Template, TemplateText
 
 CORE_ENTITIES = (
     Team,
@@ -21,7 +24,16 @@ CORE_ENTITIES = (
     Customer,
     ContactPoint,
     Relationship,
+    Connection,
+    Conversation,
     Interaction,
+    MessageReference,
+    Participant,
+    File,
+    Undelivered,
+    ConsentEntry,
+    Template,
+    TemplateText,
     Pipeline,
     Stage,
     Deal,
@@ -36,15 +48,22 @@ CORE_ENTITIES = (
 
 __all__ = [
     "CORE_ENTITIES",
+    "DELIVERY",
     "ApiKey",
+    "Connection",
+    "ConsentEntry",
     "ContactPoint",
+    "Conversation",
     "Customer",
     "Deal",
     "Event",
     "ExternalId",
+    "File",
     "Grant",
     "Interaction",
     "JobRun",
+    "MessageReference",
+    "Participant",
     "PermissionGrant",
     "Pipeline",
     "Relationship",
@@ -56,6 +75,9 @@ __all__ = [
     "Stage",
     "StageMove",
     "Team",
+    "Template",
+    "TemplateText",
+    "Undelivered",
     "User",
     "UserSession",
 ]

@@ -359,10 +359,20 @@ async def revoke_api_key(context: Context, inputs: Sequence[KeyRef]) -> Sequence
     """Ends keys at once; the key."""
     core = trusted(context.session)
     assert core.unit is not None
-    updates = [Update(item.key, {"revoked_at": core.unit.now}) for item in inputs]
+    prefix = ApiKey.options.prefix
+    asked = [item.key for item in inputs]
+    seen = await context.session.find(ApiKey).where({"id": {"in": asked}}).all()
+    known = {decode_id(prefix, row["id"]) for row in seen}
+    places = [index for index, key in enumerate(asked) if key in known]
+    updates = [Update(asked[index], {"revoked_at": core.unit.now}) for index in places]
     done = await core.update(ApiKey, updates, on_error="skip_invalid", read_only=True)
-    errors = {error.index: error for error in reversed(done.errors)}
-    return [errors[index] if id is None else id for index, id in enumerate(done.ids)]
+    missing = "there is no such api key"
+    results: list[UUID | UserError] = [
+        UserError(index, ("key",), "not_found", missing) for index in range(len(inputs))
+    ]
+    for index, id in zip(places, done.ids, strict=True):
+        results[index] = id if id is not None else results[index]
+    return results
 
 
 # --- passwords and sign-ins -------------------------------------------------------------------------------------
@@ -494,12 +504,7 @@ async def _user(context: Context, which: str) -> UUID:
             where = {"id": {"eq": decode_id(User.options.prefix, which, context.crm.catalog.prefixes)}}
         except InvalidId as error:
             raise _Mended("user", "invalid", str(error)) from error
-    session = context.session
-    core = trusted(session) if session.unit is not None else None
-    if core is None:
-        found = await session.transact(lambda joined: trusted(joined).find(User).select("id").where(where).all())
-    else:
-        found = await core.find(User).select("id").where(where).all()
+    found = await context.session.find(User).select("id").where(where).all()
     if not found:
         raise _Mended("user", "not_found", f"there is no user {which}")
     return decode_id(User.options.prefix, found[0]["id"], context.crm.catalog.prefixes)

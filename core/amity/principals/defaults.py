@@ -17,13 +17,18 @@ from ..contracts import Owned, RoleGrant, RolePermission, Scorer
 from ..database import Transaction
 from ..entity import Catalog, EntityType, Record, new_id
 from ..model import (
+    Connection,
+    ConsentEntry,
     ContactPoint,
+    Conversation,
     Customer,
     Deal,
     Event,
     ExternalId,
+    File,
     Grant,
     Interaction,
+    Participant,
     PermissionGrant,
     Pipeline,
     Relationship,
@@ -33,6 +38,8 @@ from ..model import (
     Stage,
     StageMove,
     Team,
+    Template,
+    TemplateText,
     User,
 )
 from ..scores.table import class_name
@@ -47,20 +54,25 @@ BUILTIN_ROLES: Mapping[str, str] = {
 """Name → description."""
 
 _OF_CUSTOMERS: tuple[type[Record], ...] = (Customer, ContactPoint, Relationship, Interaction, Deal)
-_SHARED: tuple[type[Record], ...] = (Team, Pipeline, Stage)
+_OF_MESSAGES: tuple[type[Record], ...] = (Conversation, Participant, File, ConsentEntry)
+_SHARED: tuple[type[Record], ...] = (Team, Pipeline, Stage, Template, TemplateText)
 _ATTACHED: tuple[type[Record], ...] = (ExternalId, StageMove, ScoreRun, Score, Event)
 """Seen where the record is that they belong to."""
 _COLLEAGUE = ("name", "email", "active", "team", "manager")
+_ACCOUNT = ("name", "channel", "active", "team")
 _OWN: Mapping[str, Any] = {"customer_id": {"eq": "$customer"}}
 
 CORE_GRANTS: tuple[RoleGrant, ...] = (
     RoleGrant(ADMIN, EVERY, VERBS),
     *(RoleGrant("agent", entity, ("read", "create", "update"), "team") for entity in _OF_CUSTOMERS),
     *(RoleGrant("agent", entity, ("delete",), "own") for entity in _OF_CUSTOMERS),
+    *(RoleGrant("agent", entity, ("read",), "team") for entity in _OF_MESSAGES),
+    RoleGrant("agent", Conversation, ("update",), "team"),
     RoleGrant("agent", ExternalId, ("create",)),
     *(RoleGrant(role, entity, ("read",)) for role in ("agent", "read-only") for entity in (*_SHARED, *_ATTACHED)),
     *(RoleGrant(role, User, ("read",), fields=_COLLEAGUE) for role in ("agent", "read-only")),
-    *(RoleGrant("read-only", entity, ("read",)) for entity in _OF_CUSTOMERS),
+    *(RoleGrant(role, Connection, ("read",), fields=_ACCOUNT) for role in ("agent", "read-only")),
+    *(RoleGrant("read-only", entity, ("read",)) for entity in (*_OF_CUSTOMERS, *_OF_MESSAGES)),
     RoleGrant(
         "portal",
         Customer,
@@ -74,7 +86,14 @@ CORE_GRANTS: tuple[RoleGrant, ...] = (
         Interaction,
         ("read",),
         _OWN,
-        ("customer", "channel", "direction", "address", "subject", "body", "occurred_at"),
+        ("customer", "conversation", "channel", "direction", "address", "subject", "body", "occurred_at"),
+    ),
+    RoleGrant(
+        "portal",
+        Conversation,
+        ("read",),
+        _OWN,
+        ("customer", "channel", "subject", "status", "started_at", "last_at"),
     ),
 )
 

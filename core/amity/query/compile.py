@@ -122,7 +122,7 @@ class _Compiler(Orders):
             answers.append(f"({self._root(root)}) as {identifier(f'a{len(answers)}')}")
         head = "with " + ",\n".join(cte for cte in self.ctes if cte) + "\n" if any(self.ctes) else ""
         return Statement(
-            f"{head}select {', '.join(answers)}",
+            self.headed(f"{head}select {', '.join(answers)}"),
             tuple(self.parameters),
             tuple(roots),
             tuple(self.batches),

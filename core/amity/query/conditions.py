@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import orjson
 
 from ..access import Rights, field_denied, type_denied
 from ..database import Dialect as DialectName
-from ..entity import Catalog, Column, EntityType, Kind
+from ..entity import Catalog, Column, EntityType, Kind, ToMany
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
@@ -36,6 +37,11 @@ class Conditions:
         self.bound: dict[tuple[Any, ...], str] = {}
         self.aliases = 0
         self.nesting = 0
+        """Levels of the filter that is being written, as callers count them."""
+        self.depth = 0
+        """Levels of sub-queries that we are in."""
+        self.views: list[str] = []
+        """Sub-queries that stand at the head of the statement, as the parser takes no more levels."""
         self.policing = False
         """Whether a condition of the rights themselves is being written."""
         self.timeless = False
@@ -125,8 +131,7 @@ class Conditions:
             return column
         self.readable(target)
         if self.rights.rows(target, "read") is not None:
-            other = self.alias()
-            there = self._exists(target, other, [f'{other}."id" = {column}', *self.visible(target, other)])
+            there = self._found(target, "id", column, partial(self.visible, target))
             return f"case when {there} then {column} end"
         return column
 
@@ -179,9 +184,8 @@ class Conditions:
 
     def _known(self, target: EntityType, payload: str, column: str) -> str:
         """Whether a payload names a row of this entity that may be read."""
-        other = self.alias()
         id = self.dialect.id_in(payload, column, target.prefix)
-        return self._exists(target, other, [f'{other}."id" = {id}', *self.visible(target, other)])
+        return self._found(target, "id", id, partial(self.visible, target))
 
     def of_policy(self, entity: EntityType, alias: str, condition: Condition) -> str:
         """A condition of the rights, on the rows of a table."""
@@ -220,12 +224,12 @@ class Conditions:
 
     @contextmanager
     def _deeper(self) -> Iterator[None]:
-        """One level of nesting; both databases take as many as the weaker one can."""
-        self.nesting += 1
+        """One level of a filter; both databases take as many. Conditions of the rights are as deep as they are."""
+        self.nesting += 0 if self.policing else 1
         if self.nesting > MAX_NESTING:
             raise QueryError(f"the filter is nested deeper than {MAX_NESTING} levels; ask in smaller steps")
         yield
-        self.nesting -= 1
+        self.nesting -= 0 if self.policing else 1
 
     def _compare(self, entity: EntityType, alias: str, condition: Compare) -> str:
         name, operator, value = condition.field, condition.operator, condition.value
@@ -247,8 +251,7 @@ class Conditions:
         """A reference reads as null where its target is deleted or hidden; so it does in a filter."""
         left = f"{alias}.{identifier(column.name)}"
         target = self.catalog[column.references or ""]
-        other = self.alias()
-        there = self._exists(target, other, [f'{other}."id" = {left}', *self.visible(target, other)])
+        there = self._found(target, "id", left, partial(self.visible, target))
         if operator == "isNull":
             return f"not {there}" if value else there
         if operator in ("ne", "notIn"):
@@ -274,20 +277,23 @@ class Conditions:
         self.use(entity, relation)
         link = entity.to_one[relation]
         target = self.catalog[link.target]
-        other = self.alias()
-        predicates = [
-            f'{other}."id" = {alias}.{identifier(link.column.name)}',
-            *self.visible(target, other),
-            self.condition(target, other, inner),
-        ]
-        return self._exists(target, other, predicates)
+
+        def met(other: str) -> list[str]:
+            return [*self.visible(target, other), self.condition(target, other, inner)]
+
+        return self._found(target, "id", f"{alias}.{identifier(link.column.name)}", met)
 
     def _quantified(self, entity: EntityType, alias: str, relation: str, quantifier: str, inner: Condition) -> str:
-        target, joined, other = self._related(entity, alias, relation)
-        predicates = [*joined, *self.visible(target, other)]
-        condition = self.condition(target, other, inner)
-        predicates.append(f"(({condition}) is not true)" if quantifier == "every" else condition)
-        found = self._exists(target, other, predicates)
+        self.follow(entity, relation)
+        many = entity.to_many[relation]
+        target = self.catalog[many.target]
+
+        def met(other: str) -> list[str]:
+            condition = self.condition(target, other, inner)
+            condition = f"(({condition}) is not true)" if quantifier == "every" else condition
+            return [*self._constant(many, other), *self.visible(target, other), condition]
+
+        found = self._found(target, many.column, f'{alias}."id"', met)
         return found if quantifier == "some" else f"not {found}"
 
     def _reaches(self, entity: EntityType, alias: str, condition: Reaches) -> str:
@@ -297,27 +303,61 @@ class Conditions:
         choices = []
         for name, inner in condition.targets.items():
             target = self.catalog[name]
-            other = self.alias()
+
+            def met(other: str, target: EntityType = target, inner: Condition | None = inner) -> list[str]:
+                found = self.visible(target, other)
+                return found if inner is None else [*found, self.condition(target, other, inner)]
+
             before, self.timeless = self.timeless, self.timeless or not condition.alive
             try:
-                predicates = [f'{other}."id" = {id}', *self.visible(target, other)]
-                if inner is not None:
-                    predicates.append(self.condition(target, other, inner))
+                there = self._found(target, "id", id, met)
             finally:
                 self.timeless = before
-            choices.append(f"({kind} = {literal(target.code)} and {self._exists(target, other, predicates)})")
+            choices.append(f"({kind} = {literal(target.code)} and {there})")
         return _balanced("or", choices, "false")
 
-    def _exists(self, target: EntityType, other: str, predicates: Sequence[str]) -> str:
-        """Whether there is such a row.
+    def _found(self, target: EntityType, column: str, value: str, met: Callable[[str], Sequence[str]]) -> str:
+        """Whether there is a row that has a value in a column, and meets what ``met`` says of its alias.
+
+        SQLite's parser takes a few levels of sub-queries only. What lies deeper becomes a view, in that it stands
+        at the head of the statement under a name, and is looked into by its column.
 
         A few levels deep PostgreSQL must not flatten it into joins: without statistics it takes every table
         for a handful of rows, and compares each with each.
         """
-        source = f"from {identifier(target.table)} {other} where {' and '.join(predicates)}"
-        if self.nesting > 2 and self.dialect.name == "postgresql":
+        other = self.alias()
+        table, key = identifier(target.table), f"{other}.{identifier(column)}"
+        if self.dialect.name == "sqlite" and self.depth >= _LEVELS:
+            depth, self.depth = self.depth, 0
+            predicates = " and ".join(met(other)) or "true"
+            self.depth = depth
+            name, seen = self.alias("v"), self.alias()
+            view = f"select {key} as k from {table} {other} where {predicates}"
+            self.views.append(f"{name} as not materialized ({view})")
+            return f"exists (select 1 from {name} {seen} where {seen}.k = {value})"
+        self.depth += 1
+        predicates = " and ".join([f"{key} = {value}", *met(other)])
+        self.depth -= 1
+        source = f"from {table} {other} where {predicates}"
+        if self.depth >= _FLATTENED and self.dialect.name == "postgresql":
             return f"coalesce((select true {source} limit 1), false)"
         return f"exists (select 1 {source})"
+
+    def headed(self, sql: str) -> str:
+        """A statement with the views that it uses at its head."""
+        if not self.views:
+            return sql
+        if sql.startswith("with "):
+            return self.heads() + sql.removeprefix("with ")
+        return f"{self.heads().removesuffix(_NEXT)}\n{sql}"
+
+    def heads(self) -> str:
+        """How a statement with table expressions of its own begins."""
+        return "with " + "".join(f"{view}{_NEXT}" for view in self.views)
+
+    def _constant(self, many: ToMany, alias: str) -> list[str]:
+        """What rows of a generic relation must meet to belong to this kind of record."""
+        return [f"{alias}.{identifier(many.constant[0])} = {literal(many.constant[1])}"] if many.constant else []
 
     def _related(
         self, entity: EntityType, alias: str, relation: str, letter: str = "x"
@@ -327,10 +367,7 @@ class Conditions:
         target = self.catalog[many.target]
         self.use(target, many.column)
         other = self.alias(letter)
-        predicates = [f'{other}.{identifier(many.column)} = {alias}."id"']
-        if many.constant:
-            column, value = many.constant
-            predicates.append(f"{other}.{identifier(column)} = {literal(value)}")
+        predicates = [f'{other}.{identifier(many.column)} = {alias}."id"', *self._constant(many, other)]
         return target, predicates, other
 
     # --- expressions ----------------------------------------------------------------------------------------
@@ -442,7 +479,7 @@ def compile_meeting(
     chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
     met = conditions.of_policy(entity, "t", condition)
     sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
-    return sql, tuple(conditions.parameters)
+    return conditions.headed(sql), tuple(conditions.parameters)
 
 
 def is_payload(entity: EntityType, name: str) -> bool:
@@ -451,8 +488,13 @@ def is_payload(entity: EntityType, name: str) -> bool:
 
 
 _CHAIN = 16
+_NEXT = ",\n"
+_LEVELS = 3
+"""Levels of sub-queries below which SQLite gets views: its parser takes nine, and a page is one itself."""
+_FLATTENED = 2
+"""Levels of sub-queries that PostgreSQL may flatten into joins."""
 MAX_NESTING = 8
-"""Levels of relations and negations in a filter. SQLite's parser takes nine."""
+"""Levels of relations and negations in a filter."""
 _COMPARISON = {"eq": "=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 

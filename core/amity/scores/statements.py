@@ -76,7 +76,7 @@ def compute(plan: Plan, query: ScoreQuery, source: str) -> Sql:
     sql = (
         'insert into "core_score" ("id", "run_id", "scorer", "version", "entity_type", "entity_id", "value", '
         '"inputs_digest", "computed_at") '
-        f"with s as materialized ({source}), "
+        f"{conditions.heads()}s as materialized ({source}), "
         f'f as materialized (select t."id", {casts}, s."inputs_digest" from s '
         f'join {identifier(plan.target.table)} t on t."id" = s."id"{visible}{restricted}) '
         f'select {head}, f."id", {value}, f."inputs_digest", {now} '

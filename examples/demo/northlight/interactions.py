@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from amity import Interaction
+from amity.entity import new_id
 
+from .conversations import make_conversations
 from .people import anybody
 from .talk import CALLS, CHATS, FOLLOW_UPS, LETTERS, PRODUCTS, SITES, TEXTS, TOPICS, Topic
 from .world import DAYS, Party, World, batches, check
@@ -23,8 +25,9 @@ async def make_interactions(world: World, count: int) -> int:
         rows += _contact(world)
     del rows[count - strangers :]
     rows.sort(key=lambda row: row["occurred_at"])
-    await world.create(Interaction, "Interactions", rows)
     calls = sorted((_stranger(world) for _ in range(strangers)), key=lambda call: call["occurred_at"])
+    await make_conversations(world, rows)
+    await world.create(Interaction, "Interactions", rows)
     for batch in batches(calls):
         check((await world.session.run("log_interaction", batch)).errors)
     return count
@@ -39,20 +42,21 @@ def _contact(world: World) -> Iterator[dict[str, Any]]:
     start = world.office_hours(party.since + (world.now - party.since) * chance.random() ** 0.8)
     facts = _facts(world, start)
     out = chance.random() < 0.45
+    talk = {"conversation_id": new_id()}
     match channel:
         case "email":
-            yield from _thread(world, party, start, facts, out)
+            yield from (row | talk for row in _thread(world, party, start, facts, out))
         case "phone":
             row = _row(world, party, channel, start, out, chance.choice(CALLS), None, facts)
             yield row | {"duration_seconds": round(chance.lognormvariate(5.2, 0.9)) + 10}
         case "webchat":
             text = chance.choice(CHATS)
             row = _row(world, party, channel, start, False, text, text, facts)
-            yield row | {"duration_seconds": chance.randrange(60, 1500)}
+            yield row | talk | {"duration_seconds": chance.randrange(60, 1500)}
         case "sms":
             theirs, ours = TEXTS
             text = chance.choice(ours if out else theirs)
-            yield _row(world, party, channel, start, out, text, text, facts)
+            yield _row(world, party, channel, start, out, text, text, facts) | talk
         case _:
             letter = chance.choice(LETTERS)
             yield _row(world, party, channel, start, chance.random() < 0.6, letter, None, facts)

@@ -89,11 +89,13 @@ class World:
         found = moment.replace(hour=hour, minute=chance.randrange(60), second=chance.randrange(60), microsecond=0)
         return min(found, self.now)
 
-    async def create(self, entity: type[Any], what: str, rows: Sequence[Mapping[str, Any]]) -> list[UUID]:
+    async def create(
+        self, entity: type[Any], what: str, rows: Sequence[Mapping[str, Any]], *, read_only: bool = False
+    ) -> list[UUID]:
         """Stores rows, and gives their ids."""
         ids: list[UUID] = []
         for batch in batches(rows):
-            result = await self.session.create(entity, batch)
+            result = await self.session.create(entity, batch, read_only=read_only)
             check(result.errors)
             ids += [id for id in result.ids if id is not None]
             self.advance(what, len(ids), len(rows))
