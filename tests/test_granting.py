@@ -392,7 +392,9 @@ async def test_acting_as_somebody_else_needs_what_they_may(make_crm: MakeCrm) ->
         await run(system, "assign_role", user=mail("jo"), role="desk")
         await run(system, "assign_role", user=mail("zoe"), role="admin")
 
-        mia = await manager(crm, "mia", ("Customer", "read", "team"), ("User", "read", "all"), permissions=["core.manage_users"])
+        mia = await manager(
+            crm, "mia", ("Customer", "read", "team"), ("User", "read", "all"), permissions=["core.manage_users"]
+        )
         # as herself she has what is her own; as Jo she would have what is his
         assert (await run(mia, "create_api_key", name="k", role="desk", user=mail("mia"))).text
         (ann,) = done(await system.create(Customer, [{"kind": "person", "name": "Ann"}])).ids
