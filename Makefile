@@ -1,6 +1,7 @@
 # make demo     a believable company on SQLite, and a server with GraphiQL
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
+# make bench    reads against what PostgreSQL can do; ten minutes
 # make install  only .venv
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO := .demo
 PORT ?= 8000
 
-.PHONY: install demo test test-sqlite test-postgresql check format graphiql clean
+.PHONY: install demo bench test test-sqlite test-postgresql check format graphiql clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +29,9 @@ demo: install graphiql
 	@mkdir -p $(DEMO)
 	@$(BIN)/python examples/demo/company.py --config examples/demo/amity.toml
 	@$(BIN)/amity --config examples/demo/amity.toml serve --port $(PORT)
+
+bench: install
+	$(BIN)/python -m benchmarks.reads
 
 test: test-sqlite test-postgresql
 
@@ -50,4 +54,4 @@ format: install
 	$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,139 @@
+"""What is measured: each operation as GraphQL, and as the SQL that somebody who knows PostgreSQL writes by hand.
+
+The hand-written statement builds the whole answer, so that the limit only passes it on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``variables`` draws the variables of a request; ``sql`` takes their values in that order."""
+
+    name: str
+    document: str
+    sql: str
+    variables: Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
+
+
+def _one_of(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
+    return {"id": chance.choice(ids)}
+
+
+def _lifecycle(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
+    return {"lifecycle": chance.choice(("PROSPECT", "LEAD", "CUSTOMER", "FORMER"))}
+
+
+def _id(prefix: str, column: str) -> str:
+    return f"'{prefix}_' || replace({column}::text, '-', '')"
+
+
+def _time(column: str) -> str:
+    return f"to_char({column} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+
+_ID = "replace(substr($1::text, 5), '-', '')::uuid"
+
+ONE = Operation(
+    "one customer, 10 fields",
+    """query One($id: ID!) {
+  customer(id: $id) { id kind name givenName familyName lifecycle source locale createdAt updatedAt }
+}""",
+    f"""select row_to_json(a)::text from (select (select row_to_json(x) from (
+  select {_id("cus", "id")} as id, upper(kind) as kind, name, given_name as "givenName",
+    family_name as "familyName", upper(lifecycle) as lifecycle, source, locale,
+    {_time("created_at")} as "createdAt", {_time("updated_at")} as "updatedAt"
+  from core_customer where id = {_ID} and deleted_at is null) x) as customer) a""",
+    _one_of,
+)
+
+LIST = Operation(
+    "50 customers of a status, newest first, with organization",
+    """query List($lifecycle: CustomerLifecycle!) {
+  customers(where: {lifecycle: {eq: $lifecycle}}, orderBy: [{createdAt: DESC}], first: 50) {
+    nodes { id name lifecycle createdAt organization { id name } }
+  }
+}""",
+    f"""select row_to_json(a)::text from (select row_to_json(p) as customers from (
+  select coalesce(json_agg(row_to_json(x)), '[]') as nodes from (
+    select {_id("cus", "c.id")} as id, c.name, upper(c.lifecycle) as lifecycle,
+      {_time("c.created_at")} as "createdAt",
+      case when o.id is not null then
+        (select row_to_json(y) from (select {_id("cus", "o.id")} as id, o.name) y) end as organization
+    from (select * from core_customer where lifecycle = lower($1::text) and deleted_at is null
+      order by created_at desc, id desc limit 50) c
+    left join core_customer o on o.id = c.organization_id and o.deleted_at is null
+    order by c.created_at desc, c.id desc) x) p) a""",
+    _lifecycle,
+)
+
+WHOLE = Operation(
+    "customer 360: 20 interactions, open deals with stage and pipeline",
+    """query Whole($id: ID!) {
+  customer(id: $id) {
+    id kind name lifecycle locale
+    interactions(orderBy: [{occurredAt: DESC}], first: 20) {
+      nodes { id channel direction subject occurredAt durationSeconds }
+    }
+    deals(where: {stage: {category: {eq: OPEN}}}, first: 20) {
+      nodes { id name value { amount currency } stage { name probability pipeline { name } } }
+    }
+  }
+}""",
+    f"""select row_to_json(a)::text from (select (select row_to_json(x) from (
+  select {_id("cus", "c.id")} as id, upper(c.kind) as kind, c.name, upper(c.lifecycle) as lifecycle, c.locale,
+    (select row_to_json(p) from (select coalesce(json_agg(row_to_json(i)), '[]') as nodes from (
+      select {_id("int", "id")} as id, channel, upper(direction) as direction, subject,
+        {_time("occurred_at")} as "occurredAt", duration_seconds as "durationSeconds"
+      from core_interaction where customer_id = c.id and deleted_at is null
+      order by occurred_at desc, core_interaction.id desc limit 20) i) p) as interactions,
+    (select row_to_json(p) from (select coalesce(json_agg(row_to_json(d)), '[]') as nodes from (
+      select {_id("dea", "d.id")} as id, d.name,
+        (select row_to_json(v) from (select d.value_minor::text as amount, d.currency) v
+          where d.value_minor is not null) as value,
+        (select row_to_json(t) from (select s.name, s.probability,
+          (select row_to_json(l) from (select l.name) l) as pipeline) t) as stage
+      from core_deal d join core_stage s on s.id = d.stage_id join core_pipeline l on l.id = s.pipeline_id
+      where d.customer_id = c.id and d.deleted_at is null and s.category = 'open' and s.deleted_at is null
+      order by d.id limit 20) d) p) as deals
+  from core_customer c where c.id = {_ID} and c.deleted_at is null) x) as customer) a""",
+    _one_of,
+)
+
+NESTED = Operation(
+    "50 customers each with 5 interactions and their deals with stage",
+    """query Nested($lifecycle: CustomerLifecycle!) {
+  customers(where: {lifecycle: {eq: $lifecycle}}, orderBy: [{createdAt: DESC}], first: 50) {
+    nodes {
+      id name
+      interactions(orderBy: [{occurredAt: DESC}], first: 5) { nodes { id channel subject occurredAt } }
+      deals(first: 20) { nodes { id name value { amount currency } stage { name category } } }
+    }
+  }
+}""",
+    f"""select row_to_json(a)::text from (select row_to_json(p) as customers from (
+  select coalesce(json_agg(row_to_json(x)), '[]') as nodes from (
+    select {_id("cus", "c.id")} as id, c.name,
+      (select row_to_json(p) from (select coalesce(json_agg(row_to_json(i)), '[]') as nodes from (
+        select {_id("int", "id")} as id, channel, subject, {_time("occurred_at")} as "occurredAt"
+        from core_interaction where customer_id = c.id and deleted_at is null
+        order by occurred_at desc, core_interaction.id desc limit 5) i) p) as interactions,
+      (select row_to_json(p) from (select coalesce(json_agg(row_to_json(d)), '[]') as nodes from (
+        select {_id("dea", "d.id")} as id, d.name,
+          (select row_to_json(v) from (select d.value_minor::text as amount, d.currency) v
+            where d.value_minor is not null) as value,
+          (select row_to_json(t) from (select s.name, upper(s.category) as category) t) as stage
+        from core_deal d join core_stage s on s.id = d.stage_id and s.deleted_at is null
+        where d.customer_id = c.id and d.deleted_at is null order by d.id limit 20) d) p) as deals
+    from (select * from core_customer where lifecycle = lower($1::text) and deleted_at is null
+      order by created_at desc, id desc limit 50) c
+    order by c.created_at desc, c.id desc) x) p) a""",
+    _lifecycle,
+)
+
+OPERATIONS = (ONE, LIST, WHOLE, NESTED)

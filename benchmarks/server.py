@@ -1,0 +1,76 @@
+"""One server process: ours, or the limit.
+
+    python benchmarks/server.py amity|limit --database URL
+
+The limit is a bare Starlette endpoint behind the same session check, in which asyncpg passes on the JSON that a
+hand-written statement builds. Prints its port.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from amity import Crm
+from amity.server import _settle_memory, app
+from amity.signin import authenticate
+
+from .operations import OPERATIONS
+
+SETTINGS = {"plugins": ["graphql"], "pool_size": 16, "statement_timeout": 60.0}
+
+
+async def limit(crm: Crm, database: str) -> Starlette:
+    """An endpoint for each operation, ``/0`` for the first."""
+    pool = await asyncpg.create_pool(database, min_size=16, max_size=16, server_settings={"timezone": "UTC"})
+
+    def endpoint(sql: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            principal = await authenticate(crm, request)
+            if principal.kind == "anonymous":
+                return Response(status_code=401)
+            variables = orjson.loads(await request.body())["variables"]
+            async with pool.acquire() as connection:
+                text = await connection.fetchval(sql, *variables.values())
+            return Response(b'{"data":' + text.encode() + b"}", media_type="application/json")
+
+        return answer
+
+    return Starlette(
+        routes=[Route(f"/{place}", endpoint(item.sql), methods=["POST"]) for place, item in enumerate(OPERATIONS)]
+    )
+
+
+async def serve(kind: str, database: str) -> None:
+    crm = Crm({**SETTINGS, "database_url": database})
+    async with crm:
+        application = app(crm, opens=False) if kind == "amity" else await limit(crm, database)
+        listening = socket.create_server(("127.0.0.1", 0))
+        print(listening.getsockname()[1], flush=True)
+        _settle_memory()
+        config = uvicorn.Config(
+            application, log_level="warning", access_log=False, server_header=False, lifespan="off"
+        )
+        await uvicorn.Server(config).serve([listening])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["amity", "limit"])
+    parser.add_argument("--database", required=True)
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.kind, arguments.database))
+
+
+if __name__ == "__main__":
+    main()
