@@ -2,6 +2,7 @@
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
 # make bench    reads against what PostgreSQL can do; ten minutes
+# make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
 # make install  only .venv
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 DEMO := .demo
 PORT ?= 8000
 
-.PHONY: install demo bench test test-sqlite test-postgresql check format graphiql clean
+.PHONY: install demo bench mutants test test-sqlite test-postgresql check format graphiql clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +33,9 @@ demo: install graphiql
 
 bench: install
 	$(BIN)/python -m benchmarks.reads
+
+mutants: install
+	$(BIN)/python -m tests.mutants
 
 test: test-sqlite test-postgresql
 
