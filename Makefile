@@ -37,13 +37,17 @@ bench: install
 mutants: install
 	$(BIN)/python -m tests.mutants
 
+# as many processes as there are processors; WORKERS=0 is one, without the package that divides the work
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 test: test-sqlite test-postgresql
 
 test-sqlite: install
-	AMITY_TEST_DATABASE=sqlite $(BIN)/python -m pytest
+	AMITY_TEST_DATABASE=sqlite $(PYTEST)
 
 test-postgresql: install
-	AMITY_TEST_DATABASE=postgresql $(BIN)/python -m pytest
+	AMITY_TEST_DATABASE=postgresql $(PYTEST)
 
 # IMAPClient is under the New BSD License; its metadata do not say so
 check: install
