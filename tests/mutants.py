@@ -3,7 +3,7 @@
     python -m tests.mutants [--jobs 2] [--module core/amity/access/roles.py] [--list]
 
 Each mutant is a copy of the source in which one thing is gone: a check that raises, an operand of a condition, an
-item of a list of predicates, a guard. The tests of access run on it, on SQLite, and have to fail. Mutants that pass
+item of a list of predicates, a guard. The tests of access run on it, on SQLite, and must fail. Mutants that pass
 are printed in the end, with their place. Not part of the suite: it takes half an hour.
 """
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, get_args
 from uuid import UUID
 
 import orjson
 import pytest
+import pytest_asyncio
 from pydantic import BaseModel
 
 from amity import (
@@ -34,15 +34,16 @@ from amity import (
 from amity.access.roles import RolePolicy
 from amity.contracts import FieldDeclaration, IdOf
 from amity.entity import EntityType, new_id
+from amity.testing import make_crm
 from amity_csv import export_rows
 from amity_graphql.api import execute
 from amity_graphql.names import EntityNames, names_of
 
 from .access_world import CANARY, Maker, World, half, id_of, make_world
-from .conftest import MakeCrm
 
 LIMITS = {"max_fields": 2000, "max_depth": 20}
 PLUGINS = ["graphql", "csv", "rfm"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Figures(Plugin):
@@ -96,15 +97,13 @@ class Stand:
         return found
 
 
-@pytest.fixture
-def make_stand(make_crm: MakeCrm) -> Any:
-    @asynccontextmanager
-    async def make() -> AsyncIterator[Stand]:
-        async with make_crm([Figures], {"plugins": PLUGINS, "graphql": LIMITS}) as crm:
-            crm.policy = RolePolicy(crm.catalog, {})
-            yield Stand(crm, await make_world(crm))
-
-    return make
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stand(server_url: str | None) -> AsyncIterator[Stand]:
+    """One for all: nothing that is tried here may change anything."""
+    settings = {"plugins": PLUGINS, "graphql": LIMITS}
+    async with make_crm([Figures], settings, server_url=server_url) as crm:
+        crm.policy = RolePolicy(crm.catalog, {})
+        yield Stand(crm, await make_world(crm))
 
 
 def columns(names: EntityNames) -> str:
@@ -114,58 +113,52 @@ def columns(names: EntityNames) -> str:
     return " ".join([*plain, *money])
 
 
-async def test_by_its_id_a_foreign_record_is_answered_like_one_that_never_was(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        for names, mine, theirs in stand.entities():
-            document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ {columns(names)} }} }}"
-            name = names.entity.name
-            found = await stand.ask(document, id=id_of(stand.catalog, name, mine))
-            assert found["data"][names.singular]["id"] == id_of(stand.catalog, name, mine), found
-            answers = [await stand.ask(document, id=id_of(stand.catalog, name, id)) for id in (theirs, new_id())]
-            assert answers[0] == answers[1] == {"data": {names.singular: None}}, name
-            everything = await stand.ask(document, SYSTEM, id=id_of(stand.catalog, name, theirs))
-            assert stand.leaks(everything), f"{name}: the canary is not in its own row"
+async def test_by_its_id_a_foreign_record_is_answered_like_one_that_never_was(stand: Stand) -> None:
+    for names, mine, theirs in stand.entities():
+        document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ {columns(names)} }} }}"
+        name = names.entity.name
+        found = await stand.ask(document, id=id_of(stand.catalog, name, mine))
+        assert found["data"][names.singular]["id"] == id_of(stand.catalog, name, mine), found
+        answers = [await stand.ask(document, id=id_of(stand.catalog, name, id)) for id in (theirs, new_id())]
+        assert answers[0] == answers[1] == {"data": {names.singular: None}}, name
+        everything = await stand.ask(document, SYSTEM, id=id_of(stand.catalog, name, theirs))
+        assert stand.leaks(everything), f"{name}: the canary is not in its own row"
 
 
-async def test_as_a_node(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        document = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { id } node(id: $id) { id __typename } }"
-        for names, mine, theirs in stand.entities():
-            own, other, missing = (id_of(stand.catalog, names.entity.name, id) for id in (mine, theirs, new_id()))
-            found = await stand.ask(document, ids=[own, other, missing], id=other)
-            assert found == {"data": {"nodes": [{"id": own}, None, None], "node": None}}, names.entity.name
+async def test_as_a_node(stand: Stand) -> None:
+    document = "query($ids: [ID!]!, $id: ID!) { nodes(ids: $ids) { id } node(id: $id) { id __typename } }"
+    for names, mine, theirs in stand.entities():
+        own, other, missing = (id_of(stand.catalog, names.entity.name, id) for id in (mine, theirs, new_id()))
+        found = await stand.ask(document, ids=[own, other, missing], id=other)
+        assert found == {"data": {"nodes": [{"id": own}, None, None], "node": None}}, names.entity.name
 
 
-async def test_in_lists_and_counts(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        for names, _, _ in stand.entities():
-            document = f"""{{ {names.plural}(first: 200) {{
-                totalCount nodes {{ {columns(names)} }} edges {{ cursor }} pageInfo {{ hasNextPage endCursor }}
-            }} }}"""
-            found = await stand.ask(document)
+async def test_in_lists_and_counts(stand: Stand) -> None:
+    for names, _, _ in stand.entities():
+        document = f"""{{ {names.plural}(first: 200) {{
+            totalCount nodes {{ {columns(names)} }} edges {{ cursor }} pageInfo {{ hasNextPage endCursor }}
+        }} }}"""
+        found = await stand.ask(document)
+        assert "errors" not in found, found
+        assert not stand.leaks(found), names.entity.name
+        page = found["data"][names.plural]
+        assert int(page["totalCount"]) == len(page["nodes"]) <= len(stand.world.mine[names.entity.name])
+        assert page["nodes"], f"{names.entity.name}: nothing in reach, so nothing was tried"
+
+
+async def test_over_every_edge(stand: Stand) -> None:
+    tried = 0
+    for names, _, _ in stand.entities():
+        for key, item in names.fields.items():
+            inner = edge(stand, names, key, item.group, item.name)
+            if not inner:
+                continue
+            found = await stand.ask(f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}")
             assert "errors" not in found, found
-            assert not stand.leaks(found), names.entity.name
-            page = found["data"][names.plural]
-            assert int(page["totalCount"]) == len(page["nodes"]) <= len(stand.world.mine[names.entity.name])
-            assert page["nodes"], f"{names.entity.name}: nothing in reach, so nothing was tried"
-
-
-async def test_over_every_edge(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        tried = 0
-        for names, _, _ in stand.entities():
-            for key, item in names.fields.items():
-                inner = edge(stand, names, key, item.group, item.name)
-                if not inner:
-                    continue
-                found = await stand.ask(f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}")
-                assert "errors" not in found, found
-                assert not stand.leaks(found), f"{names.entity.name}.{key}: {stand.leaks(found)}"
-                everything = await stand.ask(
-                    f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}", SYSTEM
-                )
-                tried += bool(stand.leaks(everything))
-        assert tried > 50, "hardly an edge led to the other half"
+            assert not stand.leaks(found), f"{names.entity.name}.{key}: {stand.leaks(found)}"
+            everything = await stand.ask(f"{{ {names.plural}(first: 200) {{ nodes {{ id {inner} }} }} }}", SYSTEM)
+            tried += bool(stand.leaks(everything))
+    assert tried > 50, "hardly an edge led to the other half"
 
 
 def edge(stand: Stand, names: EntityNames, key: str, group: str, name: str) -> str:
@@ -186,68 +179,65 @@ def edge(stand: Stand, names: EntityNames, key: str, group: str, name: str) -> s
     return ""
 
 
-async def test_in_filters_and_orders(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        session = stand.crm.acting_as(stand.who)
-        tried = 0
-        for entity in stand.catalog.values():
-            foreign: dict[str, Any] = {"id": {"in": stand.world.theirs[entity.name]}}
-            assert await session.find(entity.name).where(foreign).count() == 0
-            for name, link in entity.to_one.items():
-                hidden = {"id": {"in": stand.world.theirs[link.target]}}
-                assert await session.find(entity.name).where({name: hidden}).count() == 0, (entity.name, name)
-                column = {"in": stand.world.theirs[link.target]}
-                assert await session.find(entity.name).where({link.column.name: column}).count() == 0
-                ordered = await session.find(entity.name).order_by(f"{name}.id").all()
-                assert not stand.leaks(ordered)
-                tried += 1
-            for name, many in entity.to_many.items():
-                hidden = {"id": {"in": stand.world.theirs[many.target]}}
-                if many.single:
-                    assert await session.find(entity.name).where({name: hidden}).count() == 0
-                    continue
-                for quantifier, expected in (("some", 0), ("none", await session.find(entity.name).count())):
-                    found = await session.find(entity.name).where({name: {quantifier: hidden}}).count()
-                    assert found == expected, (entity.name, name, quantifier)
-                tried += 1
-            texts = [c.name for c in entity.visible_columns if c.kind.value == "text" and not c.choices]
-            for name in texts:
-                assert await session.find(entity.name).where({name: {"contains": CANARY}}).count() == 0
-        assert tried > 60
-
-
-async def test_computed_from(make_stand: Any) -> None:
-    """Expressions count and sum what is in reach; behind a hidden parent they find nothing."""
-    async with make_stand() as stand:
-        fields = [name for name, item in stand.catalog["Customer"].expressions.items() if item.plugin == "figures"]
-        mine = await stand.crm.acting_as(stand.who).find(Customer).select("id", *fields).all()
-        assert not stand.leaks(mine)
-        customers = tuple(stand.world.mine["Customer"])
-        theirs = stand.crm.acting_as(SYSTEM).find(Customer).where({"id": {"in": customers}})
-        everything = await theirs.select("id", *fields).all()
-        assert mine != everything, "the other half never made a difference"
-        assert stand.leaks(everything)
-
-
-async def test_foreign_records_are_changed_like_ones_that_never_were(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        session = stand.crm.acting_as(stand.who)
-        before = await stand.rows()
-        tried = 0
-        for entity in stand.catalog.values():
-            if not entity.is_entity:
+async def test_in_filters_and_orders(stand: Stand) -> None:
+    session = stand.crm.acting_as(stand.who)
+    tried = 0
+    for entity in stand.catalog.values():
+        foreign: dict[str, Any] = {"id": {"in": stand.world.theirs[entity.name]}}
+        assert await session.find(entity.name).where(foreign).count() == 0
+        for name, link in entity.to_one.items():
+            hidden = {"id": {"in": stand.world.theirs[link.target]}}
+            assert await session.find(entity.name).where({name: hidden}).count() == 0, (entity.name, name)
+            column = {"in": stand.world.theirs[link.target]}
+            assert await session.find(entity.name).where({link.column.name: column}).count() == 0
+            ordered = await session.find(entity.name).order_by(f"{name}.id").all()
+            assert not stand.leaks(ordered)
+            tried += 1
+        for name, many in entity.to_many.items():
+            hidden = {"id": {"in": stand.world.theirs[many.target]}}
+            if many.single:
+                assert await session.find(entity.name).where({name: hidden}).count() == 0
                 continue
-            theirs = stand.world.theirs[entity.name][0]
-            for change in (
-                lambda id, e=entity: session.update(e.name, [Update(id, {})]),
-                lambda id, e=entity: session.delete(e.name, [id]),
-                lambda id, e=entity: session.restore(e.name, [id]),
-            ):
-                told = [await refused(change, id) for id in (theirs, new_id())]
-                assert told[0] == told[1] == ["not_found: " + said(entity)], entity.name
-                tried += 1
-        assert await stand.rows() == before
-        assert tried > 30
+            for quantifier, expected in (("some", 0), ("none", await session.find(entity.name).count())):
+                found = await session.find(entity.name).where({name: {quantifier: hidden}}).count()
+                assert found == expected, (entity.name, name, quantifier)
+            tried += 1
+        texts = [c.name for c in entity.visible_columns if c.kind.value == "text" and not c.choices]
+        for name in texts:
+            assert await session.find(entity.name).where({name: {"contains": CANARY}}).count() == 0
+    assert tried > 60
+
+
+async def test_computed_from(stand: Stand) -> None:
+    """Expressions count and sum what is in reach; behind a hidden parent they find nothing."""
+    fields = [name for name, item in stand.catalog["Customer"].expressions.items() if item.plugin == "figures"]
+    mine = await stand.crm.acting_as(stand.who).find(Customer).select("id", *fields).all()
+    assert not stand.leaks(mine)
+    customers = tuple(stand.world.mine["Customer"])
+    theirs = stand.crm.acting_as(SYSTEM).find(Customer).where({"id": {"in": customers}})
+    everything = await theirs.select("id", *fields).all()
+    assert mine != everything, "the other half never made a difference"
+    assert stand.leaks(everything)
+
+
+async def test_foreign_records_are_changed_like_ones_that_never_were(stand: Stand) -> None:
+    session = stand.crm.acting_as(stand.who)
+    before = await stand.rows()
+    tried = 0
+    for entity in stand.catalog.values():
+        if not entity.is_entity:
+            continue
+        theirs = stand.world.theirs[entity.name][0]
+        for change in (
+            lambda id, e=entity: session.update(e.name, [Update(id, {})]),
+            lambda id, e=entity: session.delete(e.name, [id]),
+            lambda id, e=entity: session.restore(e.name, [id]),
+        ):
+            told = [await refused(change, id) for id in (theirs, new_id())]
+            assert told[0] == told[1] == ["not_found: " + said(entity)], entity.name
+            tried += 1
+    assert await stand.rows() == before
+    assert tried > 30
 
 
 def said(entity: EntityType) -> str:
@@ -259,44 +249,43 @@ async def refused(change: Any, id: UUID) -> list[str]:
     return [f"{error.code}: {error.message}" for error in result.errors]
 
 
-async def test_linking_to_a_foreign_record_is_like_linking_to_nothing(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        maker = Maker(stand.crm.acting_as(SYSTEM))
-        session = stand.crm.acting_as(stand.who)
-        before = await stand.rows()
-        tried = 0
-        for entity in stand.catalog.values():
-            if not entity.is_entity:
+async def test_linking_to_a_foreign_record_is_like_linking_to_nothing(stand: Stand) -> None:
+    maker = Maker(stand.crm.acting_as(SYSTEM))
+    session = stand.crm.acting_as(stand.who)
+    before = await stand.rows()
+    tried = 0
+    for entity in stand.catalog.values():
+        if not entity.is_entity:
+            continue
+        for link in entity.to_one.values():
+            column = link.column.name
+            if (
+                not link.column.writable
+                or column in entity.fixed
+                or (entity.is_staged and link.name == "pipeline")
+            ):
                 continue
-            for link in entity.to_one.values():
-                column = link.column.name
-                if (
-                    not link.column.writable
-                    or column in entity.fixed
-                    or (entity.is_staged and link.name == "pipeline")
-                ):
-                    continue
-                told = []
-                for id in (stand.world.theirs[link.target][0], new_id()):
-                    row = maker.row(entity, False, stand.world.mine)
-                    row = {key: value for key, value in row.items() if key in taken(entity)} | {column: id}
-                    created = await session.create(entity.name, [row])
-                    patched = await session.update(
-                        entity.name, [Update(stand.world.mine[entity.name][0], {column: id})]
-                    )
-                    told.append(
-                        [
-                            (error.path, error.code, error.message)
-                            for result in (created, patched)
-                            for error in result.errors
-                            if error.path[:1] == (column,)
-                        ]
-                    )
-                assert told[0] == told[1], f"{entity.name}.{column}: {told}"
-                assert told[0], f"{entity.name}.{column} could be linked"
-                tried += 1
-        assert await stand.rows() == before
-        assert tried > 8
+            told = []
+            for id in (stand.world.theirs[link.target][0], new_id()):
+                row = maker.row(entity, False, stand.world.mine)
+                row = {key: value for key, value in row.items() if key in taken(entity)} | {column: id}
+                created = await session.create(entity.name, [row])
+                patched = await session.update(
+                    entity.name, [Update(stand.world.mine[entity.name][0], {column: id})]
+                )
+                told.append(
+                    [
+                        (error.path, error.code, error.message)
+                        for result in (created, patched)
+                        for error in result.errors
+                        if error.path[:1] == (column,)
+                    ]
+                )
+            assert told[0] == told[1], f"{entity.name}.{column}: {told}"
+            assert told[0], f"{entity.name}.{column} could be linked"
+            tried += 1
+    assert await stand.rows() == before
+    assert tried > 8
 
 
 def taken(entity: EntityType) -> set[str]:
@@ -305,45 +294,44 @@ def taken(entity: EntityType) -> set[str]:
     return found | set(entity.money) | {item.id_column for item in entity.generic.values()}
 
 
-async def test_keys_of_foreign_records_are_taken_and_nothing_else(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        everything, session = stand.crm.acting_as(SYSTEM), stand.crm.acting_as(stand.who)
-        before = await stand.rows()
-        tried = 0
-        for entity in stand.catalog.values():
-            keys = [key for key in entity.unique if key.where is None and entity.is_entity]
-            for key in keys:
-                visible = {column.name for column in entity.visible_columns}
-                if not set(key.columns) <= taken(entity) & visible:
-                    continue
-                theirs = await row_of(everything, entity, stand.world.theirs[entity.name][0])
-                mine = await row_of(everything, entity, stand.world.mine[entity.name][0])
-                maker = Maker(everything)
-                row = {
-                    name: value
-                    for name, value in maker.row(entity, False, stand.world.mine).items()
-                    if name in taken(entity)
-                }
-                # what refers to somebody out of reach can't be named at all
-                links = {link.column.name for link in entity.to_one.values()}
-                if links & set(key.columns):
-                    continue
-                told = []
-                for known in (theirs, mine):
-                    result = await session.create(entity.name, [row | {name: known[name] for name in key.columns}])
-                    told.append([(e.path, e.code, e.message) for e in result.errors])
-                assert told[0] == told[1] != [], entity.name
-                codes = {code for _, code, _ in told[0]}
-                if "required" in codes:
-                    continue  # nobody makes such rows from outside
-                assert codes == {"taken"}, entity.name
-                upserted = await session.upsert(
-                    entity.name, [row | {name: theirs[name] for name in key.columns}], on=key.columns
-                )
-                assert [(e.path, e.code, e.message) for e in upserted.errors] == told[0], entity.name
-                tried += 1
-        assert await stand.rows() == before
-        assert tried > 2
+async def test_keys_of_foreign_records_are_taken_and_nothing_else(stand: Stand) -> None:
+    everything, session = stand.crm.acting_as(SYSTEM), stand.crm.acting_as(stand.who)
+    before = await stand.rows()
+    tried = 0
+    for entity in stand.catalog.values():
+        keys = [key for key in entity.unique if key.where is None and entity.is_entity]
+        for key in keys:
+            visible = {column.name for column in entity.visible_columns}
+            if not set(key.columns) <= taken(entity) & visible:
+                continue
+            theirs = await row_of(everything, entity, stand.world.theirs[entity.name][0])
+            mine = await row_of(everything, entity, stand.world.mine[entity.name][0])
+            maker = Maker(everything)
+            row = {
+                name: value
+                for name, value in maker.row(entity, False, stand.world.mine).items()
+                if name in taken(entity)
+            }
+            # what refers to somebody out of reach can't be named at all
+            links = {link.column.name for link in entity.to_one.values()}
+            if links & set(key.columns):
+                continue
+            told = []
+            for known in (theirs, mine):
+                result = await session.create(entity.name, [row | {name: known[name] for name in key.columns}])
+                told.append([(e.path, e.code, e.message) for e in result.errors])
+            assert told[0] == told[1] != [], entity.name
+            codes = {code for _, code, _ in told[0]}
+            if "required" in codes:
+                continue  # nobody makes such rows from outside
+            assert codes == {"taken"}, entity.name
+            upserted = await session.upsert(
+                entity.name, [row | {name: theirs[name] for name in key.columns}], on=key.columns
+            )
+            assert [(e.path, e.code, e.message) for e in upserted.errors] == told[0], entity.name
+            tried += 1
+    assert await stand.rows() == before
+    assert tried > 2
 
 
 async def row_of(session: Any, entity: EntityType, id: UUID) -> dict[str, Any]:
@@ -352,92 +340,87 @@ async def row_of(session: Any, entity: EntityType, id: UUID) -> dict[str, Any]:
     return dict(found)
 
 
-async def test_exported(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        for entity in stand.catalog.values():
-            output = io.StringIO()
-            count = await export_rows(stand.crm.acting_as(stand.who), entity.name, output)
-            assert not stand.leaks(output.getvalue()), entity.name
-            assert count <= len(stand.world.mine[entity.name])
+async def test_exported(stand: Stand) -> None:
+    for entity in stand.catalog.values():
+        output = io.StringIO()
+        count = await export_rows(stand.crm.acting_as(stand.who), entity.name, output)
+        assert not stand.leaks(output.getvalue()), entity.name
+        assert count <= len(stand.world.mine[entity.name])
 
 
-async def test_in_the_log_of_events(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        document = "{ events(first: 500) { totalCount nodes { type before after actor entity { id } } } }"
-        found = await stand.ask(document)
-        assert "errors" not in found, found
-        assert found["data"]["events"]["nodes"]
-        assert not stand.leaks(found)
-        assert stand.leaks(await stand.ask(document, SYSTEM))
+async def test_in_the_log_of_events(stand: Stand) -> None:
+    document = "{ events(first: 500) { totalCount nodes { type before after actor entity { id } } } }"
+    found = await stand.ask(document)
+    assert "errors" not in found, found
+    assert found["data"]["events"]["nodes"]
+    assert not stand.leaks(found)
+    assert stand.leaks(await stand.ask(document, SYSTEM))
 
 
-async def test_who_holds_no_role_is_refused_by_name_on_every_path(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        nobody = Principal("user", "usr_nobody")
-        session = stand.crm.acting_as(nobody)
-        before = await stand.rows()
-        for names, mine, _ in stand.entities():
-            entity = names.entity
-            for document in (
-                f'{{ {names.singular}(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
-                f"{{ {names.plural}(first: 1) {{ totalCount }} }}",
-                f'{{ node(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
-            ):
-                found = await stand.ask(document, nobody)
-                assert not any((found.get("data") or {}).values()), found
-                assert [error["extensions"]["code"] for error in found["errors"]] == ["NOT_ALLOWED"], found
-                assert entity.plural.replace("_", " ") in found["errors"][0]["message"], found
-            with pytest.raises(AccessDenied):
-                await export_rows(session, entity.name, io.StringIO())
-        for entity in stand.catalog.values():
-            if entity.is_entity:
-                for change in (
-                    session.create(entity.name, [{}]),
-                    session.update(entity.name, [Update(stand.world.mine[entity.name][0], {})]),
-                    session.delete(entity.name, [stand.world.mine[entity.name][0]]),
-                    session.restore(entity.name, [stand.world.mine[entity.name][0]]),
-                ):
-                    with pytest.raises(AccessDenied):
-                        await change
-        for name in stand.crm.composition.actions:
-            with pytest.raises(AccessDenied):
-                await session.run(name, [{}])
-        assert await stand.rows() == before
-
-
-async def test_who_may_only_read_changes_nothing(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        reader = half(stand.catalog, stand.world, ["read"])
-        session = stand.crm.acting_as(reader)
-        before = await stand.rows()
-        for entity in stand.catalog.values():
-            if not entity.is_entity:
-                continue
-            mine = stand.world.mine[entity.name][0]
+async def test_who_holds_no_role_is_refused_by_name_on_every_path(stand: Stand) -> None:
+    nobody = Principal("user", "usr_nobody")
+    session = stand.crm.acting_as(nobody)
+    before = await stand.rows()
+    for names, mine, _ in stand.entities():
+        entity = names.entity
+        for document in (
+            f'{{ {names.singular}(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
+            f"{{ {names.plural}(first: 1) {{ totalCount }} }}",
+            f'{{ node(id: "{id_of(stand.catalog, entity.name, mine)}") {{ id }} }}',
+        ):
+            found = await stand.ask(document, nobody)
+            assert not any((found.get("data") or {}).values()), found
+            assert [error["extensions"]["code"] for error in found["errors"]] == ["NOT_ALLOWED"], found
+            assert entity.plural.replace("_", " ") in found["errors"][0]["message"], found
+        with pytest.raises(AccessDenied):
+            await export_rows(session, entity.name, io.StringIO())
+    for entity in stand.catalog.values():
+        if entity.is_entity:
             for change in (
                 session.create(entity.name, [{}]),
-                session.update(entity.name, [Update(mine, {})]),
-                session.delete(entity.name, [mine]),
-                session.restore(entity.name, [mine]),
+                session.update(entity.name, [Update(stand.world.mine[entity.name][0], {})]),
+                session.delete(entity.name, [stand.world.mine[entity.name][0]]),
+                session.restore(entity.name, [stand.world.mine[entity.name][0]]),
             ):
-                with pytest.raises(AccessDenied, match=entity.plural.replace("_", " ")):
+                with pytest.raises(AccessDenied):
                     await change
-        assert await stand.rows() == before
+    for name in stand.crm.composition.actions:
+        with pytest.raises(AccessDenied):
+            await session.run(name, [{}])
+    assert await stand.rows() == before
 
 
-async def test_what_may_be_done_with_a_row_is_what_is_told_of_it(make_stand: Any) -> None:
+async def test_who_may_only_read_changes_nothing(stand: Stand) -> None:
+    reader = half(stand.catalog, stand.world, ["read"])
+    session = stand.crm.acting_as(reader)
+    before = await stand.rows()
+    for entity in stand.catalog.values():
+        if not entity.is_entity:
+            continue
+        mine = stand.world.mine[entity.name][0]
+        for change in (
+            session.create(entity.name, [{}]),
+            session.update(entity.name, [Update(mine, {})]),
+            session.delete(entity.name, [mine]),
+            session.restore(entity.name, [mine]),
+        ):
+            with pytest.raises(AccessDenied, match=entity.plural.replace("_", " ")):
+                await change
+    assert await stand.rows() == before
+
+
+async def test_what_may_be_done_with_a_row_is_what_is_told_of_it(stand: Stand) -> None:
     """``viewerCan`` agrees with what happens."""
-    async with make_stand() as stand:
-        reader = half(stand.catalog, stand.world, ["read"])
-        for names, mine, _ in stand.entities():
-            verbs = [verb for verb in ("update", "delete") if verb in names.entity.options.api]
-            if not verbs:
-                continue
-            id = id_of(stand.catalog, names.entity.name, mine)
-            document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ viewerCan {{ {' '.join(verbs)} }} }} }}"
-            for who, may in ((stand.who, True), (reader, False), (SYSTEM, True)):
-                found = await stand.ask(document, who, id=id)
-                assert found["data"][names.singular]["viewerCan"] == dict.fromkeys(verbs, may), found
+    reader = half(stand.catalog, stand.world, ["read"])
+    for names, mine, _ in stand.entities():
+        verbs = [verb for verb in ("update", "delete") if verb in names.entity.options.api]
+        if not verbs:
+            continue
+        id = id_of(stand.catalog, names.entity.name, mine)
+        document = f"query($id: ID!) {{ {names.singular}(id: $id) {{ viewerCan {{ {' '.join(verbs)} }} }} }}"
+        for who, may in ((stand.who, True), (reader, False), (SYSTEM, True)):
+            found = await stand.ask(document, who, id=id)
+            assert found["data"][names.singular]["viewerCan"] == dict.fromkeys(verbs, may), found
 
 
 ACTIONS: dict[str, dict[str, Any]] = {
@@ -472,34 +455,33 @@ def ids_in(model: type[BaseModel]) -> Iterator[tuple[str, str, bool]]:
             yield name, found[0].entity.__name__, field.is_required()
 
 
-async def test_actions_take_foreign_ids_for_missing_ones(make_stand: Any) -> None:
-    async with make_stand() as stand:
-        session = stand.crm.acting_as(stand.who)
-        before = await stand.rows()
-        named = 0
-        for owned in stand.crm.composition.actions.values():
-            action = owned.value
-            fields = list(ids_in(action.input))
-            if not fields:
-                continue
-            assert action.name in ACTIONS, f"say what else {action.name} needs, so that its ids are tried"
-            needed = {name: stand.world.mine[entity][0] for name, entity, required in fields if required}
-            for name, entity, _ in fields:
-                if action.name == "send_message" and name == "id":
-                    continue  # the id of the new message
-                many = name.endswith("ids")
-                told: list[list[tuple[tuple[str | int, ...], str, str]]] = []
-                for id in (stand.world.theirs[entity][0], new_id()):
-                    given = ACTIONS[action.name] | needed | {name: [id] if many else id}
-                    try:
-                        result = await session.run(action.name, [given])
-                    except AccessDenied as error:
-                        told.append([((), "denied", str(error))])
-                    else:
-                        problems = [(error.path, error.code, error.message) for error in result.errors]
-                        told.append(problems or [((), "done", str(result.values))])
-                assert told[0] == told[1], f"{action.name}({name}): {told}"
-                assert action.entity is None or told[0][0][1] != "done", f"{action.name}({name}) took it"
-                named += told[0][0][0][:1] == (name,)
-        assert await stand.rows() == before
-        assert named > 12, "hardly an id was what was wrong"
+async def test_actions_take_foreign_ids_for_missing_ones(stand: Stand) -> None:
+    session = stand.crm.acting_as(stand.who)
+    before = await stand.rows()
+    named = 0
+    for owned in stand.crm.composition.actions.values():
+        action = owned.value
+        fields = list(ids_in(action.input))
+        if not fields:
+            continue
+        assert action.name in ACTIONS, f"say what else {action.name} needs, so that its ids are tried"
+        needed = {name: stand.world.mine[entity][0] for name, entity, required in fields if required}
+        for name, entity, _ in fields:
+            if action.name == "send_message" and name == "id":
+                continue  # the id of the new message
+            many = name.endswith("ids")
+            told: list[list[tuple[tuple[str | int, ...], str, str]]] = []
+            for id in (stand.world.theirs[entity][0], new_id()):
+                given = ACTIONS[action.name] | needed | {name: [id] if many else id}
+                try:
+                    result = await session.run(action.name, [given])
+                except AccessDenied as error:
+                    told.append([((), "denied", str(error))])
+                else:
+                    problems = [(error.path, error.code, error.message) for error in result.errors]
+                    told.append(problems or [((), "done", str(result.values))])
+            assert told[0] == told[1], f"{action.name}({name}): {told}"
+            assert action.entity is None or told[0][0][1] != "done", f"{action.name}({name}) took it"
+            named += told[0][0][0][:1] == (name,)
+    assert await stand.rows() == before
+    assert named > 12, "hardly an id was what was wrong"
