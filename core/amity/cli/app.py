@@ -15,7 +15,7 @@ from rich.console import Console
 from .. import settings as configuration
 from ..access import AccessDenied
 from ..change.errors import ChangeError
-from ..composition import CompositionError
+from ..composition import CompositionError, compose
 from ..crm import Crm
 from ..database import DatabaseError
 from ..migration import MigrationError, MigrationsPending
@@ -52,8 +52,8 @@ class App:
 
     @cached_property
     def crm(self) -> Crm:
-        """The composed CRM, not connected."""
-        return Crm(self.settings)
+        """The composed CRM, not connected; without what layers build, which takes longer than most commands."""
+        return Crm(self.settings, composition=compose(self.settings, layered=False))
 
     def run(self, work: Callable[[Crm], Awaitable[T]], *, dispatch: bool = True) -> T:
         """Opens the CRM, awaits ``work(crm)``, lets subscribers and jobs catch up, closes.

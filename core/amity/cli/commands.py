@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from .. import migration
-from ..composition import available
+from ..composition import available, check_layers
 from ..crm import Crm
 from ..messaging.secrets import new_key
 from ..settings import DEFAULT_FILE
@@ -92,6 +92,7 @@ def serve(app: App, host: str | None, port: int | None) -> None:
         ) from error
     host = host or app.settings.server.host
     port = app.settings.server.port if port is None else port
+    check_layers(app.crm.composition)
     run_server(app.crm, host, port)
 
 
@@ -186,6 +187,7 @@ def check(app: App) -> None:
     """Check settings, plugins and database; fails if anything is wrong."""
     findings: list[tuple[bool, str]] = []
     composition = app.crm.composition
+    check_layers(composition)
     names = ", ".join(f"{info.name} {info.version}" for info in composition.plugins)
     findings.append((True, f"plugins fit together: {names}"))
 

@@ -4,7 +4,7 @@ Nothing runs here but the plugins' hooks, which only declare. No database is tou
 """
 
 from .discovery import ENTRY_POINT_GROUP, available
-from .steps import compose
+from .steps import check_layers, compose
 from .values import Composition, CompositionError, PluginInfo
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "CompositionError",
     "PluginInfo",
     "available",
+    "check_layers",
     "compose",
 ]

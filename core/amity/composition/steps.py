@@ -25,9 +25,15 @@ from .values import Composition, CompositionError
 from .work import Work
 
 
-def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = ()) -> Composition:
+def compose(
+    settings: Settings,
+    plugins: Sequence[Plugin[Any] | type[Plugin[Any]]] = (),
+    *,
+    layered: bool = True,
+) -> Composition:
     """The composition of the core, the plugins enabled in the settings, and those handed in.
 
+    ``layered=False`` leaves out what layers build on it, like the GraphQL schema, until somebody asks for that.
     Raises :class:`CompositionError`, which lists all problems.
     """
     work = Work(settings, plugins)
@@ -67,8 +73,8 @@ def compose(settings: Settings, plugins: Sequence[Plugin[Any] | type[Plugin[Any]
     check_renames_used(work, bare, entities)
     check_owners(work, entities, rights)
     work.done()
-    layers(work, composed)
-    work.done()
+    if layered:
+        check_layers(composed)
     return composed
 
 
@@ -79,11 +85,14 @@ def _needed(jobs: dict[str, Owned[Any]], channels: Mapping[str, Owned[Any]]) -> 
     return jobs
 
 
-def layers(work: Work, composition: Composition) -> None:
-    """What layers build on the composition, so that its problems are told now as well."""
+def check_layers(composition: Composition) -> None:
+    """Builds what layers put on the composition. Raises :class:`CompositionError`, which lists all problems."""
+    problems: list[str] = []
     for info in composition.plugins:
         if type(info.plugin).hookspecs is not None:
             try:
                 info.plugin.layer(composition)
             except CompositionError as error:
-                work.problems.extend(error.problems)
+                problems.extend(error.problems)
+    if problems:
+        raise CompositionError(problems)
