@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from amity import Crm
-from amity.server import _settle_memory, app
+from amity.server import app, settle_memory
 from amity.signin import authenticate
 
 from .operations import OPERATIONS
@@ -55,9 +55,12 @@ async def serve(kind: str, database: str) -> None:
     crm = Crm({**SETTINGS, "database_url": database})
     async with crm:
         application = app(crm, opens=False) if kind == "amity" else await limit(crm, database)
-        listening = socket.create_server(("127.0.0.1", 0))
+        # with its protocol named, asyncio sends answers at once
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(64)
         print(listening.getsockname()[1], flush=True)
-        _settle_memory()
+        settle_memory()
         config = uvicorn.Config(
             application, log_level="warning", access_log=False, server_header=False, lifespan="off"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -43,6 +44,7 @@ from amity.access import Everything, Rights, Verb
 from amity.contracts import FieldDeclaration
 from amity.entity import EntityType
 from amity.query import parse_order
+from amity.server import listening_at
 from amity.tree import Compare, Computed, Condition, Connection, Linked, Nodes, OrderKey, Page, Scalar, Through
 from amity_graphql import execute
 
@@ -348,3 +350,21 @@ async def test_policies_ask_of_facts_and_of_rows_as_they_become(make_crm: MakeCr
         with pytest.raises(AccessDenied, match="usr_1 may not update such customers"):
             await session.update(Customer, [Update(one, {"lifecycle": "customer"})])
         assert (await system.find(Customer).select("lifecycle").get(one)) == {"lifecycle": "lead"}
+
+
+async def test_answers_of_the_server_do_not_wait_for_its_client() -> None:
+    """Nagle's algorithm would hold the second part of an answer back until the first one is acknowledged."""
+    at_once: list[int] = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted: socket.socket = writer.get_extra_info("socket")
+        at_once.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    server = await asyncio.start_server(answer, sock=listening_at("127.0.0.1", 0))
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        assert await reader.read() == b""
+        writer.close()
+    assert len(at_once) == 1
+    assert at_once[0] != 0
