@@ -118,6 +118,9 @@ class _Draft:
     conversation: Mapping[str, Any] | None
     customer: UUID | None
     address: str
+    asked: UUID | None
+    """Who is asked for consent: the customer, also where the sender may not see that the address is theirs."""
+    deal: UUID | None = None
     purpose: str = SERVICE
     subject: str | None = None
     body: str | None = None
@@ -171,10 +174,11 @@ class _Queueing:
             self.session, Interaction, "id", list(given.values()), "direction", "delivery", live=False
         )
         there = {row["id"]: row for row in rows}
+        seen = await visible(self.session, Interaction, list(there))
         first: dict[UUID, int] = {}
         for index, id in given.items():
             row = there.get(id)
-            if row is not None and (row["direction"] != "outbound" or row["delivery"] is None):
+            if row is not None and (id not in seen or row["direction"] != "outbound" or row["delivery"] is None):
                 self._refuse(index, _Wrong("id", "taken", "another interaction has this id"))
             elif row is not None:
                 self.results[index] = id
@@ -199,6 +203,8 @@ class _Queueing:
         entity = session.crm.catalog.of(Conversation)
         conversations = await storage.select(self.transaction, entity, sorted(seen), lock="update") if seen else {}
         customers = await visible(session, Customer, [item.customer_id for item in items.values()])
+        named = [item.deal_id for item in items.values()]
+        deals = await visible(session, Deal, [*named, *(row["deal_id"] for row in conversations.values())])
         connections = await self._connections(items.values(), conversations.values())
         wanted = {item.customer_id for item in items.values() if item.customer_id is not None and not item.address}
         points = await rows_by(session, ContactPoint, "customer_id", sorted(wanted)) if wanted else []
@@ -210,6 +216,8 @@ class _Queueing:
                     raise _Wrong("conversation_id", "not_found", "there is no such conversation")
                 if item.customer_id is not None and item.customer_id not in customers:
                     raise _Wrong("customer_id", "not_found", "there is no such customer")
+                if item.deal_id is not None and item.deal_id not in deals:
+                    raise _Wrong("deal_id", "not_found", "there is no such deal")
                 conversation = conversations.get(place[index])  # type: ignore[arg-type]
                 opened = self._connection(item, conversation, connections)
                 address = self._address(item, conversation, opened, points)
@@ -217,12 +225,28 @@ class _Queueing:
                 self._refuse(index, problem)
                 continue
             customer = item.customer_id or (conversation["customer_id"] if conversation is not None else None)
-            self.drafts[index] = _Draft(item, item.id or new_id(), opened, conversation, customer, address)
-        nobody = [draft for draft in self.drafts.values() if draft.customer is None]
-        if nobody:
-            found = await core_of(session).resolve([(draft.channel, draft.address) for draft in nobody])
-            for draft, person in zip(nobody, found, strict=True):
-                draft.customer = person.customer_id
+            deal = item.deal_id or (conversation["deal_id"] if conversation is not None else None)
+            self.drafts[index] = _Draft(
+                item,
+                item.id or new_id(),
+                opened,
+                conversation,
+                customer,
+                address,
+                customer,
+                deal if deal in deals else None,
+            )
+        await self._whose([draft for draft in self.drafts.values() if draft.customer is None])
+
+    async def _whose(self, drafts: Sequence[_Draft]) -> None:
+        """Customers by their addresses. One whom the sender may not see is asked for consent, and not told."""
+        if not drafts:
+            return
+        found = await core_of(self.session).resolve([(draft.channel, draft.address) for draft in drafts])
+        seen = await visible(self.session, Customer, [person.customer_id for person in found])
+        for draft, person in zip(drafts, found, strict=True):
+            draft.asked = person.customer_id
+            draft.customer = person.customer_id if person.customer_id in seen else None
 
     async def _connections(self, items: Any, conversations: Any) -> dict[UUID, Opened | NotUsable]:
         """The connections that are named, and the active ones of channels that are, as far as they are seen.
@@ -309,7 +333,7 @@ class _Queueing:
                 template=draft.item.template_id,  # type: ignore[arg-type]
                 customer=draft.customer,
                 user=user_of(self.session),
-                deal=draft.item.deal_id or (draft.conversation["deal_id"] if draft.conversation else None),
+                deal=draft.deal,
                 conversation=draft.conversation["id"] if draft.conversation else None,
                 language=draft.item.language,
                 default_language=draft.opened.row["default_language"],
@@ -326,8 +350,9 @@ class _Queueing:
 
     async def _may_leave(self) -> None:
         """Consent, and the channel's reply window."""
-        asks = [Ask(d.customer, d.channel, d.address, d.purpose) for d in self.drafts.values()]
+        asks = [Ask(d.asked, d.channel, d.address, d.purpose) for d in self.drafts.values()]
         answers = dict(zip(self.drafts, await allowed(self.session, asks) if asks else [], strict=True))
+        await self._copies_may_leave()
         windowed = [
             draft
             for draft in self.drafts.values()
@@ -347,6 +372,21 @@ class _Queueing:
                         f"{draft.channel!r} takes templates only"
                     )
                     self._refuse(index, _Wrong("template_id", "refused", message))
+
+    async def _copies_may_leave(self) -> None:
+        """Consent of those who get copies: a copy is a message, too."""
+        copies = [
+            (index, role, Ask(None, draft.channel, _normal(draft.opened, role, address), draft.purpose))
+            for index, draft in self.drafts.items()
+            for role in ("cc", "bcc")
+            for address in getattr(draft.item, role)
+        ]
+        if not copies:
+            return
+        answers = await allowed(self.session, [ask for _, _, ask in copies])
+        for (index, role, ask), answer in zip(copies, answers, strict=True):
+            if not answer.allowed and index in self.drafts:
+                self._refuse(index, _Wrong(role, "refused", f"{ask.address}: {answer.reason}"))
 
     # --- into the outbox -------------------------------------------------------------------------------------
 
@@ -395,7 +435,7 @@ class _Queueing:
             "user_id": user,
             "conversation_id": conversation,
             "connection_id": draft.opened.row["id"],
-            "deal_id": item.deal_id or (draft.conversation["deal_id"] if draft.conversation else None),
+            "deal_id": draft.deal,
             "reply_to_id": item.reply_to_id,
             "template_id": item.template_id,
             "channel": draft.channel,
@@ -412,7 +452,11 @@ class _Queueing:
         }
 
     async def _conversations(self, core: Session, user: UUID | None) -> dict[int, UUID]:
-        """Where each message goes: the one named, the last one of a channel without threads, a new one."""
+        """Where each message goes: the one named, the last one of a channel without threads, a new one.
+
+        The last one is that of those that the sender may see: who writes in a conversation takes care of it from
+        then on, and so sees all of it.
+        """
         place: dict[int, UUID] = {}
         going_on = {
             index: draft
@@ -430,6 +474,8 @@ class _Queueing:
             ).items()
         }
         entity = self.session.crm.catalog.of(Conversation)
+        seen = await visible(self.session, Conversation, list(latest.values()))
+        latest = {where: id for where, id in latest.items() if id in seen}
         locked = await storage.select(self.transaction, entity, sorted(latest.values()), lock="update")
         begun: dict[UUID, dict[str, Any]] = {}
         touched: dict[UUID, Mapping[str, Any]] = {}
@@ -453,7 +499,7 @@ class _Queueing:
                 "address": draft.address,
                 "team_id": draft.opened.row["team_id"],
                 "assignee_id": user,
-                "deal_id": draft.item.deal_id,
+                "deal_id": draft.deal,
                 "started_at": self.now,
                 "last_at": self.now,
             }
