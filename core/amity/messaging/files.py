@@ -19,9 +19,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..contracts import Action, Context, FieldDeclaration, Permission, UserError, batch
+from ..contracts import Action, ChangeResult, Context, FieldDeclaration, Permission, UserError, batch
 from ..entity import InvalidId, decode_id, encode_id
 from ..model import File
+from .acting import core_of, user_of
 from .reading import rows_by
 from .secrets import SecretsError, vault
 from .storage import Missing, StorageError, Stored, TooLarge, pieces
@@ -87,7 +88,7 @@ class AddFileInput(BaseModel):
 
 
 async def add_files(context: Context, inputs: Sequence[AddFileInput]) -> Sequence[UUID | UserError]:
-    """Stores files that no message has taken along yet."""
+    """Stores files that no message has taken along yet, for the user who adds them."""
     results: dict[int, UUID | UserError] = {}
     rows: dict[int, dict[str, Any]] = {}
     for index, item in enumerate(inputs):
@@ -99,8 +100,13 @@ async def add_files(context: Context, inputs: Sequence[AddFileInput]) -> Sequenc
             results[index] = UserError(index, ("content",), "invalid", str(problem))
         else:
             known = {"name": file_name(item.name), "media_type": media_type_of(item.media_type)}
-            rows[index] = {**known, **columns_of(stored)}
-    made = await context.session.create(File, list(rows.values()), on_error="skip_invalid", read_only=True)
+            rows[index] = {**known, **columns_of(stored), "user_id": user_of(context.session)}
+
+    async def work(joined: Session) -> ChangeResult:
+        # the permission is what is needed to add files; the right to create them is that of channels
+        return await core_of(joined).create(File, list(rows.values()), on_error="skip_invalid", read_only=True)
+
+    made = await context.session.transact(work)
     for place, id in zip(rows, made.ids, strict=True):
         if id is not None:
             results[place] = id

@@ -306,6 +306,13 @@ class File(Entity):
         on_delete=fields.CASCADE,
         description="The message that it belongs to; null until one takes it along",
     )
+    user: Any = fields.ForeignKeyField(
+        "core.User",
+        null=True,
+        related_name="files",
+        on_delete=fields.SET_NULL,
+        description="The user who added it; null for what came with a message",
+    )
     name = fields.CharField(max_length=300, description="File name, without any folder")
     media_type = fields.CharField(max_length=150, description="Media type, like application/pdf")
     size = fields.BigIntField(null=True, description="Size in bytes, once it is known")
@@ -323,8 +330,26 @@ class File(Entity):
 
     options = EntityOptions(
         prefix="fil",
-        read_only={"interaction", "size", "sha256", "content_id", "inline", "state", "failure", "reference"},
+        read_only={
+            "interaction",
+            "user",
+            "size",
+            "sha256",
+            "content_id",
+            "inline",
+            "state",
+            "failure",
+            "reference",
+        },
         secret={"storage_key"},
+        # while no message has taken it along, it is nobody's but the one's who added it
+        owner=(
+            "user",
+            "interaction.user",
+            "interaction.customer.owner",
+            "interaction.conversation.assignee",
+            "interaction.conversation.team",
+        ),
         choices={"state": ("stored", "pending", "refused")},
         personal=("name",),
         indexes=(SqlIndex("storage", "(storage_key)"),),

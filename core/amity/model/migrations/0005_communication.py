@@ -132,6 +132,10 @@ class Migration(migrations.Migration):
                         "core.Interaction", related_name=False, on_delete=fields.CASCADE, null=True
                     ),
                 ),
+                (
+                    "user",
+                    fields.ForeignKeyField("core.User", related_name=False, on_delete=fields.SET_NULL, null=True),
+                ),
                 ("name", fields.CharField(max_length=300)),
                 ("media_type", fields.CharField(max_length=150)),
                 ("size", fields.BigIntField(null=True)),
@@ -362,6 +366,7 @@ class Migration(migrations.Migration):
         CreateIndex("core_participant", "user_id", '("user_id") WHERE deleted_at IS NULL'),
         CreateIndex("core_file", "storage", "(storage_key)"),
         CreateIndex("core_file", "interaction_id", '("interaction_id") WHERE deleted_at IS NULL'),
+        CreateIndex("core_file", "user_id", '("user_id") WHERE deleted_at IS NULL'),
         CreateIndex("core_undelivered", "newest", "(connection_id, occurred_at DESC, id DESC)"),
         CreateIndex("core_undelivered", "file_id", '("file_id")'),
         CreateIndex("core_consent_entry", "customer", "(customer_id, occurred_at DESC, id DESC)"),
