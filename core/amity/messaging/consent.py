@@ -305,15 +305,25 @@ class CurrentConsent(BaseModel):
 async def _current(
     context: Context, parents: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
 ) -> list[list[CurrentConsent]]:
-    """The field ``Customer.consents``: one statement for the addresses, two for the entries."""
+    """The field ``Customer.consents``: one statement for the addresses, two for the entries.
+
+    It tells what the ledger says of addresses that the caller may read, but for entries about customers who are
+    out of reach; and nothing to who may not read the ledger.
+    """
     session = context.session
     ids = [decode_id(Customer.options.prefix, parent["id"]) for parent in parents]
-    points = await rows_by(session, ContactPoint, "customer_id", ids, "customer_id", "channel", "address")
+    points = (
+        await session.find(ContactPoint)
+        .select("customer_id", "channel", "address")
+        .where({"customer_id": {"in": ids}})
+        .all()
+    )
     owners: dict[tuple[str, str], set[UUID]] = defaultdict(set)
     kinds = context.crm.composition.kinds
     for point in points:
+        customer_id = decode_id(Customer.options.prefix, point["customer_id"])
         for channel in kinds.kin(point["channel"]) if point["channel"] in kinds else (point["channel"],):
-            owners[channel, point["address"]].add(point["customer_id"])
+            owners[channel, point["address"]].add(customer_id)
     newest: dict[UUID, dict[tuple[str, str], Mapping[str, Any]]] = defaultdict(dict)
     for row in await _entries(session, ids, sorted(owners)):
         about = set(owners.get((row["channel"], row["address"]), ()))
@@ -334,13 +344,22 @@ async def _current(
     ]
 
 
+_TOLD = ("id", "channel", "address", "purpose", "state", "basis", "occurred_at")
+
+
 async def _entries(
     session: Session, customers: Sequence[UUID], addresses: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """Entries of customers, or of addresses on their channels, oldest first."""
     entity = session.crm.catalog.of(ConsentEntry)
     source = reader(session)
-    found = await storage.select_by(source, entity, "customer_id", customers)
+    asked = session.find(ConsentEntry).select(
+        "id", "channel", "address", "purpose", "state", "basis", "occurred_at"
+    )
+    seen = await asked.where({"customer_id": {"in": list(customers)}}).all()
+    of_customers = [decode_id(entity.prefix, row["id"]) for row in seen]
+    found = await storage.select_by(source, entity, "id", of_customers)
+    by_address: dict[UUID, dict[str, Any]] = {}
     for chunk in storage.chunks(addresses):
         keys = Keys(source.dialect, (("channel", Kind.TEXT), ("address", Kind.TEXT)), chunk)
         names = list(entity.columns)
@@ -351,7 +370,15 @@ async def _entries(
         )
         for row in await source.fetch(sql, keys.parameters):
             decoded = storage.decode_row(entity, names, row, source.dialect)
-            found[decoded["id"]] = decoded
+            by_address[decoded["id"]] = decoded
+    others = {row["customer_id"] for row in by_address.values()} - {None, *customers}
+    reached = set(customers)
+    if others:
+        rows = await session.find(Customer).where({"id": {"in": sorted(others)}}).all()
+        reached |= {decode_id(Customer.options.prefix, row["id"]) for row in rows}
+    for id, decoded in by_address.items():
+        if decoded["customer_id"] is None or decoded["customer_id"] in reached:
+            found[id] = decoded
     return sorted(found.values(), key=lambda row: (row["occurred_at"], row["id"]))
 
 
