@@ -54,25 +54,32 @@ BUILTIN_ROLES: Mapping[str, str] = {
 """Name → description."""
 
 _OF_CUSTOMERS: tuple[type[Record], ...] = (Customer, ContactPoint, Relationship, Interaction, Deal)
-_OF_MESSAGES: tuple[type[Record], ...] = (Conversation, Participant, File, ConsentEntry)
+_OF_THREADS: tuple[type[Record], ...] = (Conversation, Participant, ConsentEntry)
 _SHARED: tuple[type[Record], ...] = (Team, Pipeline, Stage, Template, TemplateText)
 _ATTACHED: tuple[type[Record], ...] = (ExternalId, StageMove, ScoreRun, Score, Event)
 """Seen where the record is that they belong to."""
 _COLLEAGUE = ("name", "email", "active", "team", "manager")
 _ACCOUNT = ("name", "channel", "active", "team")
 _OWN: Mapping[str, Any] = {"customer_id": {"eq": "$customer"}}
+_SAID: Sequence[Mapping[str, Any]] = (
+    {"direction": {"eq": "inbound"}, "automatic": {"eq": False}, "connection_id": {"isNull": False}},
+    {"direction": {"eq": "outbound"}, "delivery": {"in": ["sent", "delivered", "read"]}},
+)
+"""Messages that came from the customer, or that left; what we write down about calls and meetings is ours."""
 
 CORE_GRANTS: tuple[RoleGrant, ...] = (
     RoleGrant(ADMIN, EVERY, VERBS),
     *(RoleGrant("agent", entity, ("read", "create", "update"), "team") for entity in _OF_CUSTOMERS),
     *(RoleGrant("agent", entity, ("delete",), "own") for entity in _OF_CUSTOMERS),
-    *(RoleGrant("agent", entity, ("read",), "team") for entity in _OF_MESSAGES),
+    *(RoleGrant("agent", entity, ("read",), "team") for entity in (*_OF_THREADS, File)),
     RoleGrant("agent", Conversation, ("update",), "team"),
     RoleGrant("agent", ExternalId, ("create",)),
     *(RoleGrant(role, entity, ("read",)) for role in ("agent", "read-only") for entity in (*_SHARED, *_ATTACHED)),
     *(RoleGrant(role, User, ("read",), fields=_COLLEAGUE) for role in ("agent", "read-only")),
     *(RoleGrant(role, Connection, ("read",), fields=_ACCOUNT) for role in ("agent", "read-only")),
-    *(RoleGrant("read-only", entity, ("read",)) for entity in (*_OF_CUSTOMERS, *_OF_MESSAGES)),
+    *(RoleGrant("read-only", entity, ("read",)) for entity in (*_OF_CUSTOMERS, *_OF_THREADS)),
+    # not what somebody is about to send, nor what could not be taken in
+    RoleGrant("read-only", File, ("read",), {"interaction_id": {"isNull": False}}),
     RoleGrant(
         "portal",
         Customer,
@@ -85,7 +92,7 @@ CORE_GRANTS: tuple[RoleGrant, ...] = (
         "portal",
         Interaction,
         ("read",),
-        _OWN,
+        {**_OWN, "or": _SAID},
         ("customer", "conversation", "channel", "direction", "address", "subject", "body", "occurred_at"),
     ),
     RoleGrant(
