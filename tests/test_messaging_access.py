@@ -80,13 +80,17 @@ async def teams(make_crm: MakeCrm, folder: Path, **more: Any) -> AsyncIterator[T
             assert user is not None
             given = {"user": encode_id("usr", user), "role": role}
             assert not (await system.run("assign_role", [given])).errors
-        sessions = [crm.acting_as(await crm.access.user(f"{name}@x.example")) for name in ("nora", "saul", "rita")]
+        north, south, reader = [
+            crm.acting_as(await crm.access.user(f"{name}@x.example")) for name in ("nora", "saul", "rita")
+        ]
         assert users[0] is not None
         assert users[1] is not None
         assert places[1] is not None
         yield Teams(
             post,
-            *sessions,
+            north,
+            south,
+            reader,
             await _owned(post, "Ann", users[0]),
             await _owned(post, "Sue", users[1]),
             places[1],
@@ -236,8 +240,8 @@ async def test_consents_of_addresses_are_told_to_who_may_read_the_ledger(
     async with teams(make_crm, tmp_path) as at:
         entry = {"channel": "courier", "purpose": "news", "state": "withdrawn", "address": "ann"}
         await at.runs(at.post.session, "record_consent", entry)
-        entry = {"channel": "courier", "purpose": "events", "state": "given", "customer_id": at.ann}
-        await at.runs(at.post.session, "record_consent", entry)
+        given = {"channel": "courier", "purpose": "events", "state": "given", "customer_id": at.ann}
+        await at.runs(at.post.session, "record_consent", given)
         (row,) = await at.north.find(Customer).select("consents").all()
         assert [each["purpose"] for each in row["consents"]] == ["events", "news"]
         system = at.post.session

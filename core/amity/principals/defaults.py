@@ -55,6 +55,7 @@ BUILTIN_ROLES: Mapping[str, str] = {
 
 _OF_CUSTOMERS: tuple[type[Record], ...] = (Customer, ContactPoint, Relationship, Interaction, Deal)
 _OF_THREADS: tuple[type[Record], ...] = (Conversation, Participant, ConsentEntry)
+_OF_MESSAGES: tuple[type[Record], ...] = (*_OF_THREADS, File)
 _SHARED: tuple[type[Record], ...] = (Team, Pipeline, Stage, Template, TemplateText)
 _ATTACHED: tuple[type[Record], ...] = (ExternalId, StageMove, ScoreRun, Score, Event)
 """Seen where the record is that they belong to."""
@@ -71,7 +72,7 @@ CORE_GRANTS: tuple[RoleGrant, ...] = (
     RoleGrant(ADMIN, EVERY, VERBS),
     *(RoleGrant("agent", entity, ("read", "create", "update"), "team") for entity in _OF_CUSTOMERS),
     *(RoleGrant("agent", entity, ("delete",), "own") for entity in _OF_CUSTOMERS),
-    *(RoleGrant("agent", entity, ("read",), "team") for entity in (*_OF_THREADS, File)),
+    *(RoleGrant("agent", entity, ("read",), "team") for entity in _OF_MESSAGES),
     RoleGrant("agent", Conversation, ("update",), "team"),
     RoleGrant("agent", ExternalId, ("create",)),
     *(RoleGrant(role, entity, ("read",)) for role in ("agent", "read-only") for entity in (*_SHARED, *_ATTACHED)),
