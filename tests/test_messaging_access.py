@@ -20,6 +20,7 @@ from amity import (
     File,
     Inbound,
     Interaction,
+    Media,
     Pipeline,
     Principal,
     Related,
@@ -255,3 +256,20 @@ async def test_consents_of_addresses_are_told_to_who_may_read_the_ledger(
             Principal("user", "usr_x", roles=(await at.post.crm.access.role("narrow"),))
         )
         assert await narrow.find(Customer).select("consents").all() == [{"consents": None}] * 2
+
+
+async def test_pictures_in_a_message_are_shown_to_who_may_read_files(make_crm: MakeCrm, tmp_path: Path) -> None:
+    async with teams(make_crm, tmp_path) as at:
+        logo = Media("logo.png", "image/png", b"picture", content_id="logo", inline=True)
+        await at.post.brings(note("m1", "ann", html='<p>Hi</p><img src="cid:logo">', media=[logo]))
+        (row,) = await at.north.find(Interaction).select("html").all()
+        assert 'src="/files/fil_' in row["html"]
+        assert not (await at.post.session.run("create_role", [{"name": "narrow"}])).errors
+        reads = {"role": "narrow", "action": "read", "rows": "all"}
+        granted = [{**reads, "entity": name} for name in ("Customer", "Interaction")]
+        assert not (await at.post.session.run("grant", granted)).errors
+        role = await at.post.crm.access.role("narrow")
+        narrow = at.post.crm.acting_as(Principal("user", "usr_x", roles=(role,)))
+        (row,) = await narrow.find(Interaction).select("html").all()
+        assert "Hi" in row["html"]
+        assert "/files/" not in row["html"]

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import nh3
 
+from ..access import AccessDenied
 from ..contracts import Context, FieldDeclaration, batch
 from ..entity import decode_id
 from ..model import File, Interaction
@@ -153,14 +154,19 @@ async def _htmls(
 async def _pictures(context: Context, ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
     """URLs of the files that came with interactions, by content id."""
     found: dict[UUID, dict[str, str]] = defaultdict(dict)
-    for row in await rows_by(
-        context.session, File, "interaction_id", ids, "interaction_id", "content_id", "state"
-    ):
-        if row["content_id"] and row["state"] == "stored":
+    query = context.session.find(File).select("id", "interaction_id", "content_id", "state")
+    try:
+        rows = await query.where({"interaction_id": {"in": list(ids)}, "content_id": {"isNull": False}}).all()
+    except AccessDenied:
+        return {}  # who may read no files gets the text without its pictures
+    for row in rows:
+        if str(row["state"]).lower() == "stored":
+            message = decode_id(Interaction.options.prefix, row["interaction_id"])
             try:
-                found[row["interaction_id"]][row["content_id"]] = file_url(context.crm, row["id"])
+                url = file_url(context.crm, decode_id(File.options.prefix, row["id"]))
             except SecretsError:
                 return {}  # without a key nothing can be signed, and the text is worth reading all the same
+            found[message][row["content_id"]] = url
     return found
 
 
