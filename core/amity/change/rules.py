@@ -75,6 +75,10 @@ def _user(values: Values, where: Circumstances) -> None:
         where.refuse("email", str(problem))
 
 
+_EXCHANGED = frozenset(("channel", "direction", "address", "subject", "body", "occurred_at"))
+"""Columns of a message that came in or went out: nobody rewrites what was said."""
+
+
 def _interaction(values: Values, where: Circumstances) -> None:
     before, after = (where.before or {}).get("delivery"), values.get("delivery")
     if "delivery" in values and after != before and not moves_forward(before, after):
@@ -94,6 +98,11 @@ def _interaction(values: Values, where: Circumstances) -> None:
                 # whoever writes in has an address, even if nobody understands it
                 if both.get("direction") != "inbound":
                     where.refuse("address" if "address" in values else "channel", str(problem))
+    if where.before is not None and where.before["connection_id"] is not None:
+        for field in _EXCHANGED & values.keys():
+            if values[field] != where.before[field]:
+                message = "is what was said in a message that was exchanged, and stays as it is"
+                where.refusals.refuse(where.index, (field,), "read_only", message)
     if "identity" not in values:
         if values.get("customer_id") is not None:
             values["identity"] = "matched"
