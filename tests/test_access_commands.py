@@ -124,6 +124,7 @@ def test_keys_are_made_listed_and_revoked(amity: Run) -> None:
     [
         (("grant", "agent", "Custmer", "read"), "entity: Custmer is no entity"),
         (("grant", "nobody", "Customer", "read"), "role: there is no role 'nobody'"),
+        (("assign", MAIL, "admn"), "role: there is no role 'admn'; did you mean 'admin'?"),
         (("grant", "agent", "Customer", "read", "--rows", "{"), "--rows is no JSON"),
         (("grant", "agent", "Team", "read", "--rows", "own"), "rows: Team has no owner"),
         (("show", "nobody"), "there is no role 'nobody'"),

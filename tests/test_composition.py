@@ -225,6 +225,25 @@ def test_a_plugin_that_fails_to_import_is_told(tmp_path: Path) -> None:
     assert "repair or disable it" in done.stderr
 
 
+def test_a_plugin_that_lacks_its_extra_is_told_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "bare_plugin.py").write_text("import no_such_module\n")
+    info = tmp_path / "bare_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: bare-plugin\nVersion: 1.0\nProvides-Extra: bare\n"
+    )
+    (info / "entry_points.txt").write_text("[amity.plugins]\nbare = bare_plugin:Bare\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from amity import Crm\nCrm({'plugins': ['bare']})"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "install what it needs with pip install 'bare-plugin[bare]', or disable it" in done.stderr
+
+
 def test_a_plugin_for_another_core_refuses_to_start_and_names_both_versions() -> None:
     class Old(Plugin):
         name = "old"

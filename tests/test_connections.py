@@ -373,8 +373,11 @@ def test_the_command_line_makes_keys_tries_and_rotates(tmp_path: Path, monkeypat
     (tmp_path / "amity.toml").write_text(f'plugins = ["sms"]\n[security]\nkeys = ["{key}"]\n', encoding="utf-8")
     amity("migrate")
     assert amity("connections", "list").strip() == ""
+    settings = {"preset": "json", "send_url": "http://127.0.0.1:1/", "sender": "Box", "auth": "none", "webhook_secret": "s"}
+    amity("run", "create-connection", "--channel", "sms", "--name", "[desk] x", "--settings", json.dumps(settings))
+    assert "[desk] x" in amity("connections", "list")
     assert "there is no connection 'support'" in amity("connections", "check", "support", status=1)
-    assert "Encrypted the secrets of 0 connections" in amity("connections", "rotate")
+    assert "Encrypted the secrets of 1 connection " in amity("connections", "rotate")
     assert "Removed 0 files" in amity("files", "sweep")
     told = amity("run", "create-connection", "--channel", "mailbox", "--name", "x", status=1)
     assert "channel" in told

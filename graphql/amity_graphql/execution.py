@@ -183,7 +183,10 @@ def _unauthenticated(document: DocumentNode, operation_name: str | None) -> Grap
     for field in _roots(operation.selection_set, fragments):
         name = field.name.value
         if name != "me" and not name.startswith("__"):
-            message = f"{name} can be had by those who are signed in; sign in at /session, or send a valid API key"
+            message = (
+                f"{name} is not there for those who have not signed in; sign in at /session, "
+                "or send a valid API key, as Authorization: Bearer amity_…"
+            )
             return coded(GraphQLError(message, field), UNAUTHENTICATED)
     return None
 

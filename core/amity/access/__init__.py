@@ -17,6 +17,7 @@ from .rights import (
     SystemPolicy,
     Verb,
     field_denied,
+    permission_denied,
     type_denied,
 )
 from .roles import EVERY, SCOPES, Role, RolePolicy, RoleRights, RowRule, Scope, TypeGrant, has_owner
@@ -45,6 +46,7 @@ __all__ = [
     "TypeGrant",
     "Verb",
     "field_denied",
+    "permission_denied",
     "has_owner",
     "type_denied",
 ]

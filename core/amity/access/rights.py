@@ -78,9 +78,18 @@ def field_denied(principal: Principal, verb: Verb, entity: EntityType, field: st
     return FieldDenied(f"{principal} may not {deed} {entity.name}.{field}{_because(principal, entity)}")
 
 
+def permission_denied(principal: Principal, deed: str, permission: str) -> AccessDenied:
+    """``user:usr_… may not log_interaction: it lacks the permission core.log_interaction (role read-only)``"""
+    return AccessDenied(f"{principal} may not {deed}: it lacks the permission {permission}{_under(principal)}")
+
+
 def _because(principal: Principal, entity: EntityType) -> str:
     if principal.kind == "plugin":
         return f"; its plugin can declare that it needs {entity.name}, by the hook needs"
+    return _under(principal)
+
+
+def _under(principal: Principal) -> str:
     names = ", ".join(role.name for role in principal.roles)
     return f" (role{'s' if len(principal.roles) > 1 else ''} {names})" if names else ""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from ..access import AccessDenied
+from ..access import AccessDenied, permission_denied
 from ..contracts import Action, ChangeResult, Context, Refs, UserError
 from .errors import ChangeError, PluginError, Rejected, UnknownAction
 from .plugins import call
@@ -46,7 +46,7 @@ async def run(
         raise UnknownAction(f"there is no action {name!r}; {hint} Is the plugin that brings it enabled?")
     action: Action[Any] = owned.value
     if not session.rights.may(action.permission):
-        raise AccessDenied(f"{session.principal} may not {name}: it lacks the permission {action.permission}")
+        raise permission_denied(session.principal, name, action.permission)
     refusals = Refusals()
     kinds = session.crm.catalog.prefixes
     read = {

@@ -45,7 +45,7 @@ def roles(app: App) -> None:
         users = [item["user"] for item in members if item["role"] and item["role"]["name"] == role["name"]]
         names = ", ".join(user["email"] or user["name"] for user in users if user)
         table.add_row(role["name"], role["description"], names)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @access.command()
@@ -70,7 +70,7 @@ def show(app: App, role: str) -> None:
         fields = "all" if grant["field_names"] is None else ", ".join(grant["field_names"])
         rest = [_json(grant[name]) for name in ("check_rows", "presets")]
         table.add_row(grant["entity"], grant["action"], _json(grant["rows"]), fields, *rest)
-    Console().print(table)
+    Console(markup=False).print(table)
     for permission in permissions:
         click.echo(f"permission: {permission['permission']}")
 
@@ -308,7 +308,7 @@ def list_keys(app: App) -> None:
         table.add_row(
             row["id"], row["name"], (row["role"] or {}).get("name"), acts, row["last_used_at"] or "", ends
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 _TIMES = ("last_used_at", "expires_at", "revoked_at")

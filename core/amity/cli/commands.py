@@ -178,7 +178,7 @@ def plugins(app: App) -> None:
         if name not in enabled:
             distribution = point.dist.name if point.dist else ""
             table.add_row(name, point.dist.version if point.dist else "", "installed", distribution, "")
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @click.command()

@@ -51,7 +51,7 @@ def list_connections(app: App) -> None:
         for row in rows:
             active = "yes" if row["active"] else "no"
             table.add_row(row["name"], row["channel"], active, row["fetched_at"] or "", row["failure"] or "")
-        Console().print(table)
+        Console(markup=False).print(table)
 
     app.run(work, dispatch=False)
 
@@ -90,4 +90,5 @@ def rotate(app: App) -> None:
         count = app.run(work, dispatch=False)
     except secrets.SecretsError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Encrypted the secrets of {count} connections with the first key.")
+    connections = "connection" if count == 1 else "connections"
+    click.echo(f"Encrypted the secrets of {count} {connections} with the first key.")

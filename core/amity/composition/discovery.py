@@ -40,12 +40,20 @@ def collect(work: Work) -> None:
             work.problems.append(
                 f"plugin {name!r} fails to import ({point.value}"
                 + (f", from {distribution} {version}" if distribution else "")
-                + f"): {type(error).__name__}: {error}; repair or disable it"
+                + f"): {type(error).__name__}: {error}; {_what_to_do(point, error)}"
             )
             continue
         add(work, loaded, distribution, version)
     for plugin in work.given:
         add(work, plugin, None, None)
+
+
+def _what_to_do(point: EntryPoint, error: Exception) -> str:
+    """How a plugin that fails to import can be helped: by its distribution's extra of that name, if one is there."""
+    extras = (point.dist.metadata.get_all("Provides-Extra") or []) if point.dist else []
+    if isinstance(error, ModuleNotFoundError) and point.dist and point.name in extras:
+        return f"install what it needs with pip install '{point.dist.name}[{point.name}]', or disable it"
+    return "repair or disable it"
 
 
 def add(work: Work, plugin: Any, distribution: str | None, version: str | None) -> None:
@@ -90,6 +98,6 @@ def check_sections(work: Work) -> None:
                 f'add "{section}" to plugins, or remove the section'
             )
         else:
-            core = {"server", "schema", "sign_in", *known}
+            core = {"server", "security", "files", "schema", "sign_in", *known}
             message = unknown_key(section, core).replace("unknown key", "unknown section")
             work.problems.append(f"settings: {message}")

@@ -28,11 +28,13 @@ def encode_id(prefix: str, value: UUID) -> str:
     return f"{prefix}_{value.hex}"
 
 
-def split_id(text: str) -> tuple[str, UUID]:
-    """``"cus_0190f2c4…"`` → ``("cus", UUID)``. Raises :class:`InvalidId`."""
+def split_id(text: str, prefix: str = "cus") -> tuple[str, UUID]:
+    """``"cus_0190f2c4…"`` → ``("cus", UUID)``. Raises :class:`InvalidId`, which shows an id with ``prefix``."""
     match = _EXTERNAL.fullmatch(text)
     if match is None:
-        raise InvalidId(f"{text[:60]!r} is not an id; an id looks like cus_ followed by 32 hexadecimal digits")
+        raise InvalidId(
+            f"{text[:60]!r} is not an id; an id looks like {prefix}_ followed by 32 hexadecimal digits"
+        )
     return match[1], UUID(match[2])
 
 
@@ -43,7 +45,7 @@ def decode_id(prefix: str, text: str | UUID, kinds: dict[str, str] | None = None
     """
     if isinstance(text, UUID):
         return text
-    found, value = split_id(text)
+    found, value = split_id(text, prefix)
     if found != prefix:
         kinds = kinds or {}
         wanted = kinds.get(prefix, prefix)

@@ -221,7 +221,10 @@ def _account(crm: Crm, index: int, name: str, given: Mapping[str, Any]) -> _Acco
 def _no_channel(crm: Crm, name: str) -> str:
     channels = crm.composition.channels
     if name in crm.composition.kinds:
-        return f"no plugin brings sending or receiving for the channel {name!r}; enable one that does"
+        return (
+            f"no plugin brings sending or receiving for the channel {name!r}; enable one that does, in plugins of "
+            "amity.toml (`amity plugins` lists what is installed)"
+        )
     close = difflib.get_close_matches(name, channels, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"enabled are {', '.join(sorted(channels)) or 'none'}"
     return f"there is no channel {name!r}; {hint}"

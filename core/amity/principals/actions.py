@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -486,7 +487,10 @@ async def _role(context: Context, which: str) -> Role:
     assert context.session.unit is not None
     found = await trusted(context.session).find(RoleEntity).select("id").where(where).all()
     if not found:
-        raise _Mended("role", "not_found", f"there is no role {which!r}")
+        roles = await context.session.find(RoleEntity).select("name").all()
+        close = difflib.get_close_matches(which, [role["name"] for role in roles], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise _Mended("role", "not_found", f"there is no role {which!r}{hint}")
     wanted = decode_id(RoleEntity.options.prefix, found[0]["id"], context.crm.catalog.prefixes)
     # held until the end, so that what is judged now is what is granted
     await storage.select(
