@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,16 @@ async def test_a_tenth_of_the_company(make_crm: MakeCrm) -> None:
         assert await session.find(Relationship).count() > 40
         assert await session.find(Pipeline).count() == 3
         assert all(done == total for done, total in steps.values())
+
+
+async def test_nothing_happens_in_the_future(make_crm: MakeCrm) -> None:
+    async with make_crm() as crm:
+        await generate(crm, scale=0.02)
+        session = crm.acting_as(SYSTEM)
+        now = {"gt": datetime.now(UTC)}
+        assert await session.find(Interaction).where({"occurred_at": now}).count() == 0
+        assert await session.find(Conversation).where({"last_at": now}).count() == 0
+        assert await session.find(StageMove).where({"moved_at": now}).count() == 0
 
 
 async def test_the_company_is_believable(make_crm: MakeCrm) -> None:

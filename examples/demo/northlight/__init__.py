@@ -7,7 +7,7 @@ pipelines with two years of history, all made through the public API.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from amity import SYSTEM, Crm, ExternalId, Team, Update
 
@@ -44,11 +44,11 @@ async def generate(
 ) -> Size:
     """Makes the company in an empty CRM.
 
-    The same seed and day make the same company; its history ends ``today``. ``scale`` 0.1 makes a tenth of
-    it. ``progress(what, done, total)`` is called on the way.
+    The same seed and day make the same company; its history ends in the evening of ``today``, by default
+    yesterday's, so that nothing happens in the future. ``scale`` 0.1 makes a tenth of it. ``progress(what, done, total)`` is called on the way.
     """
     session = crm.acting_as(SYSTEM, origin="demo")
-    world = World(session, seed, scale, today or date.today(), progress)
+    world = World(session, seed, scale, today or datetime.now(UTC).date() - timedelta(days=1), progress)
     await make_people(world)
     await make_customers(world, world.many(ORGANIZATIONS), world.many(PERSONS))
     addresses = await make_addresses(world)
