@@ -83,6 +83,15 @@ def test_init_writes_settings_and_makes_the_database(amity: Run, tmp_path: Path)
     assert "The database is up to date." in done(amity("migrate"))
 
 
+def test_init_can_be_run_again_after_it_failed(amity: Run, tmp_path: Path) -> None:
+    wrong = "sqlite:////nowhere/at/all.sqlite3"
+    told = amity("init", AMITY_DATABASE_URL=wrong)
+    assert told.returncode == 1
+    assert "Removed amity.toml again" in told.stderr
+    assert not (tmp_path / "amity.toml").exists()
+    done(amity("init"))
+
+
 def test_init_makes_a_sqlite_file_where_it_says(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "AMITY_DATABASE_URL"}
     result = subprocess.run(

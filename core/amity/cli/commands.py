@@ -62,8 +62,13 @@ def init(app: App, folder: Path, database_url: str) -> None:
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as writing:
         writing.write(text)
     click.echo(f"Wrote {file}")
-    app = App(file)
-    _migrate(app)
+    try:
+        _migrate(App(file))
+    except BaseException:
+        # so that the same command, put right, can be run again
+        file.unlink()
+        click.echo(f"Removed {file} again, as the database could not be made.", err=True)
+        raise
     option = "" if str(folder) == "." else f" --config {file}"
     click.echo(f"Ready. Make the first administrator with `amity{option} access add-user EMAIL --role admin`,")
     click.echo(f"then start the server with `amity{option} serve`.")
