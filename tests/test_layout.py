@@ -72,7 +72,6 @@ ROOMS = [
     ["crm"],
     ["migration"],
     ["composition"],
-    ["core_plugin"],
     ["plugin"],
     ["principals"],
     ["messaging"],
