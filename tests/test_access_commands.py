@@ -127,6 +127,7 @@ def test_keys_are_made_listed_and_revoked(amity: Run) -> None:
         (("assign", MAIL, "admn"), "role: there is no role 'admn'; did you mean 'admin'?"),
         (("grant", "agent", "Customer", "read", "--rows", "{"), "--rows is no JSON"),
         (("grant", "agent", "Team", "read", "--rows", "own"), "rows: Team has no owner"),
+        (("key", "revoke", "nonsense"), "an id looks like key_ followed by"),
         (("show", "nobody"), "there is no role 'nobody'"),
         (("assign", MAIL, "agent"), f"user: there is no user {MAIL}"),
         (("explain", MAIL, "Customer"), f"there is no active user {MAIL}"),

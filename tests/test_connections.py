@@ -373,7 +373,13 @@ def test_the_command_line_makes_keys_tries_and_rotates(tmp_path: Path, monkeypat
     (tmp_path / "amity.toml").write_text(f'plugins = ["sms"]\n[security]\nkeys = ["{key}"]\n', encoding="utf-8")
     amity("migrate")
     assert amity("connections", "list").strip() == ""
-    settings = {"preset": "json", "send_url": "http://127.0.0.1:1/", "sender": "Box", "auth": "none", "webhook_secret": "s"}
+    settings = {
+        "preset": "json",
+        "send_url": "http://127.0.0.1:1/",
+        "sender": "Box",
+        "auth": "none",
+        "webhook_secret": "s",
+    }
     amity("run", "create-connection", "--channel", "sms", "--name", "[desk] x", "--settings", json.dumps(settings))
     assert "[desk] x" in amity("connections", "list")
     assert "there is no connection 'support'" in amity("connections", "check", "support", status=1)

@@ -46,7 +46,7 @@ __all__ = [
     "TypeGrant",
     "Verb",
     "field_denied",
-    "permission_denied",
     "has_owner",
+    "permission_denied",
     "type_denied",
 ]

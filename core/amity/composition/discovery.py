@@ -49,7 +49,7 @@ def collect(work: Work) -> None:
 
 
 def _what_to_do(point: EntryPoint, error: Exception) -> str:
-    """How a plugin that fails to import can be helped: by its distribution's extra of that name, if one is there."""
+    """How a plugin that fails to import can be helped: by the extra of its name, if its distribution has one."""
     extras = (point.dist.metadata.get_all("Provides-Extra") or []) if point.dist else []
     if isinstance(error, ModuleNotFoundError) and point.dist and point.name in extras:
         return f"install what it needs with pip install '{point.dist.name}[{point.name}]', or disable it"

@@ -45,7 +45,8 @@ async def generate(
     """Makes the company in an empty CRM.
 
     The same seed and day make the same company; its history ends in the evening of ``today``, by default
-    yesterday's, so that nothing happens in the future. ``scale`` 0.1 makes a tenth of it. ``progress(what, done, total)`` is called on the way.
+    yesterday's, so that nothing happens in the future. ``scale`` 0.1 makes a tenth of it.
+    ``progress(what, done, total)`` is called on the way.
     """
     session = crm.acting_as(SYSTEM, origin="demo")
     world = World(session, seed, scale, today or datetime.now(UTC).date() - timedelta(days=1), progress)
