@@ -273,3 +273,29 @@ async def test_pictures_in_a_message_are_shown_to_who_may_read_files(make_crm: M
         (row,) = await narrow.find(Interaction).select("html").all()
         assert "Hi" in row["html"]
         assert "/files/" not in row["html"]
+
+
+async def test_strangers_belong_to_the_team_of_their_connection(make_crm: MakeCrm, tmp_path: Path) -> None:
+    async with teams(make_crm, tmp_path) as at:
+        desk = {"channel": "whistle", "name": "desk", "team_id": at.southern, "creates_prospects": True}
+        connection = await at.runs(at.post.session, "create_connection", desk)
+        await deliver(
+            at.post.crm, connection, [Inbound("w1", "stranger", _now(), None, "good morning", name="Stan")]
+        )
+        assert await at.north.find(Interaction).count() == 0
+        assert await at.north.find(Customer).where({"name": {"eq": "Stan"}}).count() == 0
+        inbox = at.south.find(Conversation).select("unread", "customer.name", Related("interactions", ["body"]))
+        assert await inbox.all() == [
+            {"unread": 1, "customer": {"name": "Stan"}, "interactions": [{"body": "good morning"}]}
+        ]
+
+
+async def test_what_was_said_is_not_rewritten(make_crm: MakeCrm, tmp_path: Path) -> None:
+    async with teams(make_crm, tmp_path) as at:
+        await at.post.brings(note("m1", "ann", body="I'll pay on Monday"))
+        (said,) = await at.north.find(Interaction).select("id", "body").all()
+        for patch in ({"body": "I'll pay today"}, {"direction": "outbound"}, {"address": "bob"}):
+            done = await at.north.update(Interaction, [Update(said["id"], patch)])
+            assert [(error.path, error.code) for error in done.errors] == [((*patch,), "read_only")]
+        assert await at.north.find(Interaction).select("id", "body").all() == [said]
+        assert not (await at.north.update(Interaction, [Update(said["id"], {"custom_fields": {"due": 1}})])).errors

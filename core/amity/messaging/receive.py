@@ -341,6 +341,7 @@ class _Taking:
                 "kind": "person",
                 "name": name or address[:300],
                 "source": self.opened.row["name"][:100],
+                "team_id": self.opened.row["team_id"],
             }
             for address, name in names.items()
         ]

@@ -100,7 +100,7 @@ class Conversation(Entity):
         read_only={"customer", "connection", "channel", "address", "key", "unread", "started_at", "last_at"},
         choices={"status": ("open", "pending", "closed")},
         personal=("subject", "address"),
-        owner=("assignee", "team", "customer.owner"),
+        owner=("assignee", "team", "customer.owner", "customer.team"),
         unique=(Unique(("connection", "key")),),
         indexes=(
             SqlIndex("team", "(team_id, status, last_at DESC, id DESC) WHERE deleted_at IS NULL"),
@@ -227,7 +227,7 @@ class Interaction(Entity):
             "delivery": DELIVERY,
         },
         searchable=("subject",),
-        owner=("user", "customer.owner", "conversation.assignee", "conversation.team"),
+        owner=("user", "customer.owner", "customer.team", "conversation.assignee", "conversation.team"),
         personal=("address", "subject", "body", "html_source"),
         unique=(Unique(("connection", "message_id")),),
         indexes=(

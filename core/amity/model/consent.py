@@ -36,7 +36,7 @@ class ConsentEntry(Record):
             "basis": ("consent", "contract", "legitimate_interest", "legal_obligation"),
         },
         personal=("address",),
-        owner="customer.owner",
+        owner=("customer.owner", "customer.team"),
         indexes=(
             SqlIndex("customer", "(customer_id, occurred_at DESC, id DESC)"),
             SqlIndex("address", "(channel, address, occurred_at DESC, id DESC)"),

@@ -33,6 +33,13 @@ class Customer(Entity):
         on_delete=fields.SET_NULL,
         description="The user who looks after this customer",
     )
+    team: Any = fields.ForeignKeyField(
+        "core.Team",
+        null=True,
+        related_name="customers",
+        on_delete=fields.SET_NULL,
+        description="The team that looks after this customer, beside the owner's",
+    )
     source = fields.CharField(max_length=100, null=True, description="Where the customer came from")
     locale = fields.CharField(max_length=35, null=True, description="Language and region (BCP 47), like de-CH")
     note = fields.TextField(null=True, description="Free text")
@@ -53,7 +60,7 @@ class Customer(Entity):
             SqlIndex("name", "(name, id) WHERE deleted_at IS NULL"),
             SqlIndex("lifecycle", "(lifecycle, created_at DESC, id DESC) WHERE deleted_at IS NULL"),
         ),
-        owner="owner",
+        owner=("owner", "team"),
         on_merge={"note": "concat"},
     )
 
