@@ -103,6 +103,8 @@ async def prepare(server: str, size: Size) -> str:
         await vacuum.execute("vacuum (analyze)", timeout=1200)
         await vacuum.close()
         await connection.execute(f"comment on database \"{name}\" is 'complete'")
+    else:
+        await Crm({**SETTINGS, "database_url": url}).migrate()
     await connection.close()
     return url
 
