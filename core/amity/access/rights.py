@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -51,6 +51,13 @@ class Rights(Protocol):
 
     def may(self, permission: str) -> bool:
         """Whether the principal has a permission, like ``"loyalty.award"``."""
+        ...
+
+    def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
+        """Where what ``rows`` with ``read`` was written as is kept for the next statement.
+
+        It holds for as long as that condition stays the same; None where it does not.
+        """
         ...
 
 
@@ -119,6 +126,9 @@ class Everything:
     def may(self, permission: str) -> bool:
         return True
 
+    def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
+        return None
+
 
 @dataclass(frozen=True)
 class Nothing:
@@ -143,6 +153,9 @@ class Nothing:
 
     def may(self, permission: str) -> bool:
         return False
+
+    def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
+        return None
 
 
 class SystemPolicy:

@@ -8,7 +8,7 @@ what belongs to a row (a ``CASCADE`` relation, a generic reference) is never in 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -133,8 +133,17 @@ class RoleRights:
     def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
         key = ("rows", entity.name, verb)
         if key not in self._filled:
-            self._filled[key] = self._fill(self._rules.rows(entity, verb))
+            kept = self.memo(entity) if verb == "read" else None
+            if kept is None or (found := kept.get(key, self)) is self:
+                found = self._fill(self._rules.rows(entity, verb))
+                if kept is not None:
+                    kept[key] = found
+            self._filled[key] = found
         return self._filled[key]
+
+    def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
+        """One for each set of roles and facts, unless the condition asks for the time."""
+        return self._rules.memo(self.principal.facts) if self._rules.steady(entity) else None
 
     def check(self, entity: EntityType, verb: Verb) -> Condition | None:
         key = ("check", entity.name, verb)
@@ -192,6 +201,8 @@ class _Rules:
     ``plugin`` names the plugin whose code acts: with its own entities and permissions it may do everything.
     """
 
+    MEMOS = 512
+
     def __init__(self, catalog: Catalog, roles: tuple[Role, ...], plugin: str | None) -> None:
         self.roles = roles
         self._catalog = catalog
@@ -199,6 +210,23 @@ class _Rules:
         self._user, self._team = catalog.of(User).name, catalog.of(Team).name
         self._rows: dict[tuple[str, str, Verb], Condition | None] = {}
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
+        self._steady: dict[str, bool] = {}
+        self._memos: OrderedDict[Facts, dict[Any, Any]] = OrderedDict()
+
+    def memo(self, facts: Facts) -> dict[Any, Any]:
+        """What is kept for principals with these facts; as long as they are among the last ``MEMOS``."""
+        found = self._memos.setdefault(facts, {})
+        self._memos.move_to_end(facts)
+        while len(self._memos) > self.MEMOS:
+            self._memos.popitem(last=False)
+        return found
+
+    def steady(self, entity: EntityType) -> bool:
+        """Whether what rows must meet to be read is the same at any time."""
+        if entity.name not in self._steady:
+            condition = self.rows(entity, "read")
+            self._steady[entity.name] = condition is None or not placeholders(condition) & {"now", "today"}
+        return self._steady[entity.name]
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
         return self.owns(entity) or any(role.grant(entity, verb) for role in self.roles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -79,8 +80,19 @@ class Conditions:
             self.readable(entity)
             condition = self.rights.rows(entity, "read")
             if condition is not None:
-                predicates.append(self.of_policy(entity, alias, condition))
+                predicates.append(self._of_rights(entity, alias, condition))
         return predicates
+
+    def _of_rights(self, entity: EntityType, alias: str, condition: Condition) -> str:
+        """What rows must meet to be read: written once for all statements of such principals."""
+        memo = self.rights.memo(entity)
+        if memo is None:
+            return self.of_policy(entity, alias, condition)
+        key = (self.dialect.name, entity.name, min(self.depth, _LEVELS), self.timeless)
+        if key not in memo:
+            memo[key] = _Template(self, entity, condition)
+        template: _Template = memo[key]
+        return template.written(self, alias)
 
     def readable(self, entity: EntityType) -> frozenset[str] | None:
         """The fields that may be read; None for all. Raises :class:`~amity.access.AccessDenied` if nothing may."""
@@ -463,6 +475,46 @@ class Conditions:
         return self.dialect.integer(f"{self.dialect.number(sides[0], Kind.BIGINT)} {operator} {sides[1]}")
 
 
+class _Draft(Conditions):
+    """Writes marks in the place of aliases and parameters."""
+
+    def __init__(self, like: Conditions) -> None:
+        super().__init__(like.catalog, like.rights, like.dialect)
+        self.depth, self.timeless, self.policing = like.depth, like.timeless, True
+        self.values: list[tuple[Any, Kind, bool]] = []
+
+    def alias(self, letter: str = "x") -> str:
+        return f"\x02{super().alias(letter)}\x03"
+
+    def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
+        self.values.append((value, kind, many))
+        return f"\x02${len(self.values) - 1}\x03"
+
+
+class _Template:
+    """A condition of the rights as SQL, to be put into any statement at the same depth."""
+
+    def __init__(self, like: Conditions, entity: EntityType, condition: Condition) -> None:
+        draft = _Draft(like)
+        self._sql = draft.condition(entity, "\x02b\x03", condition)
+        self._views = tuple(draft.views)
+        self._values = tuple(draft.values)
+
+    def written(self, into: Conditions, alias: str) -> str:
+        """The condition for the rows of an alias, with aliases and parameters of that statement."""
+        names = {"b": alias}
+
+        def filled(mark: re.Match[str]) -> str:
+            name = mark[1]
+            if name not in names:
+                bound = name.startswith("$")
+                names[name] = into.bind(*self._values[int(name[1:])]) if bound else into.alias(name[0])
+            return names[name]
+
+        into.views.extend(_MARK.sub(filled, view) for view in self._views)
+        return _MARK.sub(filled, self._sql)
+
+
 def compile_meeting(
     catalog: Catalog,
     rights: Rights,
@@ -487,6 +539,7 @@ def is_payload(entity: EntityType, name: str) -> bool:
     return entity.model is Event and name in ("before", "after")
 
 
+_MARK = re.compile("\x02([^\x03]*)\x03")
 _CHAIN = 16
 _NEXT = ",\n"
 _LEVELS = 3
