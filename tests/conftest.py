@@ -27,6 +27,19 @@ def pytest_report_header() -> str:
     return f"database: {KIND}{where}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What can't reach the PostgreSQL server is run once, with the suite on SQLite."""
+    if KIND != "postgresql":
+        return
+    once = [item for item in items if isinstance(item, pytest.Function) and not _reaches_server(item)]
+    items[:] = [item for item in items if item not in set(once)]
+    config.hook.pytest_deselected(items=once)
+
+
+def _reaches_server(item: pytest.Function) -> bool:
+    return "server_url" in item.fixturenames or hasattr(item.module, "KIND")
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str | None]:
     """The URL of a PostgreSQL server where databases may be made; None when the suite runs on SQLite."""
