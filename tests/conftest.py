@@ -28,7 +28,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What can't reach the PostgreSQL server is run once, with the suite on SQLite."""
+    """What can't reach the PostgreSQL server, or is marked ``once``, is run with the suite on SQLite alone."""
     if KIND != "postgresql":
         return
     once = [item for item in items if isinstance(item, pytest.Function) and not _reaches_server(item)]
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _reaches_server(item: pytest.Function) -> bool:
-    return "server_url" in item.fixturenames or hasattr(item.module, "KIND")
+    return "server_url" in item.fixturenames and item.get_closest_marker("once") is None
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,7 @@ def named(page: Path) -> str:
     return page.name
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=named)
 async def test_the_snippets_of_a_page_run(
     page: Path, tmp_path: Path, make_crm: MakeCrm, database_url: str
