@@ -1,7 +1,7 @@
 # make demo     a believable company on SQLite, and a server with GraphiQL
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
-# make bench    reads against what PostgreSQL can do; ten minutes
+# make bench    reads against what PostgreSQL can do; five minutes
 # make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
 # make install  only .venv
 

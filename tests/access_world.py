@@ -179,7 +179,7 @@ def _free(entity: EntityType, link: ToOne) -> bool:
 
 async def _along(crm: Crm, world: World) -> None:
     """Sorts what the core wrote by itself, moves and events, to the sides that it tells of."""
-    session, catalog = crm.acting_as(SYSTEM), crm.catalog
+    catalog = crm.catalog
     secret = {id.hex for ids in world.theirs.values() for id in ids}
     for name in ("StageMove", "Event"):
         entity = catalog[name]
@@ -188,7 +188,6 @@ async def _along(crm: Crm, world: World) -> None:
         for id, about in rows:
             side = world.theirs if UUID(str(about)).hex in secret else world.mine
             side.setdefault(name, []).append(UUID(str(id)))
-    del session
 
 
 def half(catalog: Catalog, world: World, verbs: Sequence[str] = VERBS) -> Principal:

@@ -158,13 +158,6 @@ class Nothing:
         return None
 
 
-class SystemPolicy:
-    """The system, and plugins that the system runs, may do everything; nobody else anything."""
-
-    def rights(self, principal: Principal) -> Rights:
-        return Everything(principal) if principal.kind in ("system", "plugin") else Nothing(principal)
-
-
 __all__ = [
     "NOTHING_SET",
     "VERBS",
@@ -172,7 +165,6 @@ __all__ = [
     "Nothing",
     "Policy",
     "Rights",
-    "SystemPolicy",
     "Verb",
     "field_denied",
     "type_denied",
