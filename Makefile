@@ -1,7 +1,8 @@
 # make demo     a believable company on SQLite, and a server with GraphiQL
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
-# make bench    reads against what PostgreSQL can do; five minutes
+# make bench    reads against what PostgreSQL can do, and against the usual way; ten minutes
+# make bench-growth  the same reads on ten and a hundred times the rows; half an hour
 # make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
 # make install  only .venv
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 DEMO := .demo
 PORT ?= 8000
 
-.PHONY: install demo bench mutants test test-sqlite test-postgresql check format graphiql clean
+.PHONY: install demo bench bench-growth mutants test test-sqlite test-postgresql check format graphiql clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,9 @@ demo: install graphiql
 
 bench: install
 	$(BIN)/python -m benchmarks.reads
+
+bench-growth: install
+	$(BIN)/python -m benchmarks.growth
 
 mutants: install
 	$(BIN)/python -m tests.mutants

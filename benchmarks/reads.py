@@ -1,9 +1,10 @@
-"""How close reads come to what PostgreSQL can do: ours against the limit, turn by turn, in one run.
+"""How close reads come to what PostgreSQL can do: ours against the limit and the usual, turn by turn, in one run.
 
     python -m benchmarks.reads [--seconds 4] [--rounds 3] [--scale 1.0] [--connections 16] [--folder .bench]
 
 The limit is a bare Starlette endpoint behind the same session check, in which asyncpg passes on the JSON that a
-hand-written statement builds. One server process each, never under load at the same time; an administrator, and an
+hand-written statement builds. Plain is the same schema with Strawberry's resolvers and data loaders on Tortoise.
+One server process each, never under load at the same time; an administrator, and an
 agent who is limited to the own team. Answers are compared before anything is timed. The company is made once and
 kept in the folder.
 """
@@ -53,7 +54,9 @@ CONTENDERS = (
     Contender("limit", "limit", "admin"),
     Contender("amity", "amity", "admin"),
     Contender("team", "amity", "agent"),
+    Contender("plain", "plain", "admin"),
 )
+KINDS = ("limit", "amity", "plain")
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ async def statements(crm: Crm, ids: dict[str, list[str]]) -> dict[str, int]:
 
 
 class Server:
-    """One of the two servers, in a process of its own."""
+    """One of the servers, in a process of its own."""
 
     def __init__(self, kind: str, database: str) -> None:
         self.kind = kind
@@ -167,10 +170,10 @@ class Server:
         return float(times.user + times.system)
 
     def message(self, place: int, operation: Operation, variables: Any, token: str) -> bytes:
-        path = "/graphql" if self.kind == "amity" else f"/{place}"
+        path = {"amity": "/graphql", "plain": "/graphql/"}.get(self.kind, f"/{place}")
         body: dict[str, Any] = {"variables": variables}
-        if self.kind == "amity":
-            body = {"query": operation.document, "variables": variables}
+        if self.kind != "limit":
+            body["query"] = operation.document
         return load.request(path, orjson.dumps(body), f"cookie: amity_session={token}\r\n")
 
 
@@ -202,7 +205,7 @@ async def turn(
 
 
 async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: dict[str, list[str]]) -> None:
-    """Raises AssertionError unless both servers give the same answers."""
+    """Raises AssertionError unless all servers give the same answers."""
     chance = random.Random(11)
     for place, operation in enumerate(OPERATIONS):
         for _ in range(4):
@@ -213,7 +216,8 @@ async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: dict[
                 )
                 for kind, server in servers.items()
             }
-            assert answers["amity"] == answers["limit"], f"{operation.name}: {answers}"
+            for kind, found in answers.items():
+                assert found == answers["limit"], f"{operation.name}: {kind}: {answers}"
             assert "errors" not in answers["amity"], answers["amity"]
 
 
@@ -222,10 +226,11 @@ def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -
         return float(statistics.median(getattr(item, what) for item in figures[name]))
 
     cells = [operation.name]
-    for name in ("limit", "amity", "team"):
+    for name in ("limit", "amity", "team", "plain"):
         cells.append(f"{median(name, 'rate'):,.0f}")
     cells.append(f"**{median('amity', 'rate') / median('limit', 'rate'):.2f}**")
     cells.append(f"**{median('team', 'rate') / median('amity', 'rate'):.2f}**")
+    cells.append(f"**{median('amity', 'rate') / median('plain', 'rate'):.0f}**")
     for name in ("limit", "amity", "team"):
         cells.append(f"{median(name, 'p50'):.1f} / {median(name, 'p99'):.1f}")
     cells += [f"{median(name, 'cpu'):.2f}" for name in ("limit", "amity", "team")]
@@ -233,8 +238,8 @@ def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -
 
 
 HEAD = (
-    "| operation | limit, req/s | amity | amity, team | amity : limit | team : admin | limit p50 / p99 ms | amity "
-    "| team | limit CPU ms | amity | team | statements |\n|" + "---|" * 13
+    "| operation | limit, req/s | amity | amity, team | plain | amity : limit | team : admin | amity : plain "
+    "| limit p50 / p99 ms | amity | team | limit CPU ms | amity | team | statements |\n|" + "---|" * 15
 )
 
 
@@ -244,7 +249,7 @@ async def measure(url: str, rounds: int, seconds: float, connections: int) -> No
         tokens, ids = await known(crm)
         counts = await statements(crm, ids)
     with ExitStack() as stack:
-        servers = {kind: stack.enter_context(Server(kind, url)) for kind in ("limit", "amity")}
+        servers = {kind: stack.enter_context(Server(kind, url)) for kind in KINDS}
         await compare(servers, tokens, ids)
         print("answers are equal\n", flush=True)
         figures: dict[int, dict[str, list[Figures]]] = {}

@@ -1,9 +1,10 @@
-"""One server process: ours, or the limit.
+"""One server process: ours, the limit, or the plain one.
 
-    python benchmarks/server.py amity|limit --database URL
+    python -m benchmarks.server amity|limit|plain --database URL
 
 The limit is a bare Starlette endpoint behind the same session check, in which asyncpg passes on the JSON that a
-hand-written statement builds. Prints its port.
+hand-written statement builds. Plain is the same schema as most write it (:mod:`benchmarks.plain`). Prints its
+port.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from amity.server import app, settle_memory
 from amity.signin import authenticate
 
 from .operations import OPERATIONS
+from .plain import plain
 
 SETTINGS = {"plugins": ["graphql"], "pool_size": 16, "statement_timeout": 60.0}
 
@@ -54,7 +56,8 @@ async def limit(crm: Crm, database: str) -> Starlette:
 async def serve(kind: str, database: str) -> None:
     crm = Crm({**SETTINGS, "database_url": database})
     async with crm:
-        application = app(crm, opens=False) if kind == "amity" else await limit(crm, database)
+        made = {"limit": limit, "plain": plain}
+        application = await made[kind](crm, database) if kind in made else app(crm, opens=False)
         # with its protocol named, asyncio sends answers at once
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.bind(("127.0.0.1", 0))
@@ -69,7 +72,7 @@ async def serve(kind: str, database: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["amity", "limit"])
+    parser.add_argument("kind", choices=["amity", "limit", "plain"])
     parser.add_argument("--database", required=True)
     arguments = parser.parse_args()
     asyncio.run(serve(arguments.kind, arguments.database))
