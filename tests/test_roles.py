@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,7 @@ from amity import (
     Team,
     Update,
     User,
+    tree,
 )
 from amity.access import Facts, Role, RowRule, TypeGrant, Verb
 from amity.access.rights import Everything
@@ -238,6 +240,45 @@ async def test_children_are_in_reach_as_far_as_their_parents(company: Company) -
 async def test_a_relationship_tells_of_both_and_needs_both(company: Company) -> None:
     principal = company.principal("mia", role(company.crm, {Customer: "team", Relationship: "all"}))
     assert await company.seen(principal, Relationship, "type") == {"mia-jo"}
+
+
+RULES = ("all", "own", "team", "none", {"id": {"isNull": False}})
+
+
+async def reached(principal: Principal, crm: Crm, relation: str, field: str) -> set[str]:
+    """What hangs on the customers that a principal sees."""
+    nodes = tree.Nodes("nodes", (tree.Scalar("value", field),))
+    hanging = tree.Connected("hanging", relation, tree.Page((nodes, tree.TotalCount("count")), first=100))
+    page = tree.Page((tree.Nodes("nodes", (hanging,)),), first=100)
+    answer = await crm.acting_as(principal).read({"": tree.Connection("Customer", page)})
+    pages = [item["hanging"] for item in answer.parsed()[""]["nodes"]]
+    assert all(int(item["count"]) == len(item["nodes"]) for item in pages)
+    return {row["value"] for item in pages for row in item["nodes"]}
+
+
+@pytest.mark.parametrize("name", ["mia", "sol"])
+async def test_what_hangs_on_a_visible_row_is_what_is_there_without_it(company: Company, name: str) -> None:
+    """Reached from a customer, what follows from its being visible isn't asked; the rows are the same."""
+    for entity, relation, field in (
+        (Interaction, "interactions", "subject"),
+        (Wish, "wishes", "text"),
+        (Relationship, "relationships", "type"),
+    ):
+        for parents, children in itertools.product(RULES, RULES):
+            principal = company.principal(name, role(company.crm, {Customer: parents, entity: children}))
+            found = company.crm.acting_as(principal).find(entity).where({"customer": {"id": {"isNull": False}}})
+            alone = {row[field] for row in await found.select(field).all()}
+            assert await reached(principal, company.crm, relation, field) == alone, (entity, parents, children)
+
+
+async def test_what_follows_from_a_visible_parent_is_not_asked_once_more(company: Company) -> None:
+    nodes = tree.Nodes("nodes", (tree.Scalar("id", "id"),))
+    hanging = tree.Connected("hanging", "interactions", tree.Page((nodes,), first=5))
+    page = tree.Page((tree.Nodes("nodes", (hanging,)),), first=100)
+    for rule, asked in (("all", False), ("team", False), ("own", True)):
+        principal = company.principal("mia", role(company.crm, {Customer: "team", Interaction: rule}))
+        sql = company.crm.acting_as(principal).compile({"": tree.Connection("Customer", page)}).sql
+        assert (sql.count('"core_customer"') > 1) is asked, sql
 
 
 async def test_an_empty_parent_leaves_the_grant_alone(company: Company) -> None:

@@ -371,7 +371,8 @@ class _Compiler(Orders):
         """``r``, ``q`` and ``j`` of a page: the name of ``j``, and how it is joined."""
         rows, entity = shape.rows, shape.rows.entity
         inner = self.alias("b")
-        predicates = [*self.visible(entity, inner), *self._filters(entity, inner, shape)]
+        over = parent.over if parent else None
+        predicates = [*self.visible(entity, inner, over), *self._filters(entity, inner, shape)]
         order = self.order_by(entity, inner, shape.keys, backward)
         outer_order = self.order_by(entity, rows.base, shape.keys, backward)
         for key in shape.keys:
@@ -504,7 +505,7 @@ class _Compiler(Orders):
         """``n``: how many rows there are, whatever the page; its name, and how it is joined."""
         name = f"n{self.slot()}"
         alias = self.alias("b")
-        predicates = self.visible(entity, alias)
+        predicates = self.visible(entity, alias, parent.over if parent else None)
         if page.where is not None:
             predicates.append(self.condition(entity, alias, page.where))
         if parent is None or inline:
@@ -723,6 +724,7 @@ class _Compiler(Orders):
             column=many.column,
             constant=f"{identifier(many.constant[0])}{constant}" if many.constant else None,
             distinct=distinct,
+            over=next((link.name for link in target.to_one.values() if link.column.name == many.column), None),
         )
         sql = self._page(target, page, parent)
         rows.json_joins.extend(sql.joins)

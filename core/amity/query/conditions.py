@@ -21,6 +21,7 @@ from ..model import Event
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
+from .implied import left_to_ask
 from .where import parse_where
 
 
@@ -69,30 +70,42 @@ class Conditions:
 
     # --- access ---------------------------------------------------------------------------------------------
 
-    def visible(self, entity: EntityType, alias: str) -> list[str]:
+    def visible(self, entity: EntityType, alias: str, over: str | None = None) -> list[str]:
         """What rows must meet to be seen: alive, and allowed by access.
 
-        Inside of a condition of the rights only the first is asked: it is about facts, not about rights. Raises
-        :class:`~amity.access.AccessDenied` if no such rows may be read at all.
+        ``over`` is their relation to a row that is visible in the same statement, if they are reached from there:
+        what follows from that is not asked. Inside of a condition of the rights only whether they live is asked:
+        it is about facts, not about rights. Raises :class:`~amity.access.AccessDenied` if no such rows may be
+        read at all.
         """
         predicates = [f'{alias}."deleted_at" is null'] if entity.is_entity and not self.timeless else []
         if not self.policing:
             self.readable(entity)
             condition = self.rights.rows(entity, "read")
             if condition is not None:
-                predicates.append(self._of_rights(entity, alias, condition))
+                predicates += self._of_rights(entity, alias, condition, over)
         return predicates
 
-    def _of_rights(self, entity: EntityType, alias: str, condition: Condition) -> str:
+    def _of_rights(self, entity: EntityType, alias: str, condition: Condition, over: str | None) -> list[str]:
         """What rows must meet to be read: written once for all statements of such principals."""
         memo = self.rights.memo(entity)
         if memo is None:
-            return self.of_policy(entity, alias, condition)
-        key = (self.dialect.name, entity.name, min(self.depth, _LEVELS), self.timeless)
+            asked = self._beyond(entity, condition, over)
+            return [] if asked is None else [self.of_policy(entity, alias, asked)]
+        key = (self.dialect.name, entity.name, min(self.depth, _LEVELS), self.timeless, over)
         if key not in memo:
-            memo[key] = _Template(self, entity, condition)
-        template: _Template = memo[key]
-        return template.written(self, alias)
+            asked = self._beyond(entity, condition, over)
+            memo[key] = None if asked is None else _Template(self, entity, asked)
+        template: _Template | None = memo[key]
+        return [] if template is None else [template.written(self, alias)]
+
+    def _beyond(self, entity: EntityType, condition: Condition, over: str | None) -> Condition | None:
+        """The condition without what follows from having come over a relation."""
+        if over is None or self.timeless:
+            return condition
+        link = entity.to_one[over]
+        met = self.rights.rows(self.catalog[link.target], "read")
+        return left_to_ask(condition, over, link.column.name, met)
 
     def readable(self, entity: EntityType) -> frozenset[str] | None:
         """The fields that may be read; None for all. Raises :class:`~amity.access.AccessDenied` if nothing may."""

@@ -64,6 +64,8 @@ class Parent:
     column: str
     constant: str | None
     distinct: bool
+    over: str | None = None
+    """The relation of the page's rows that leads back to the parent."""
 
     def predicates(self, alias: str, id: str) -> list[str]:
         """What rows must meet to belong to the parent with this id."""

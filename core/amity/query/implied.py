@@ -1,0 +1,48 @@
+"""What is known already of rows that were reached over a relation need not be asked of them once more.
+
+Rows that hang on a visible row inherit its condition: a deal is visible where its customer is. Reached from that
+customer, they meet it. The database can't see that, and looks the customer up again for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..tree import All, AnyOf, Compare, Condition, Through
+
+
+def left_to_ask(
+    condition: Condition | None, relation: str, column: str, met: Condition | None
+) -> Condition | None:
+    """What of a condition is still open for rows whose ``relation`` leads to a row that lives and meets ``met``.
+
+    ``column`` is the relation's own, which isn't null then. None where nothing is open.
+    """
+    if condition is None:
+        return None
+    open_ = [item for item in _parts(condition, All) if not _known(item, relation, column, met)]
+    if not open_:
+        return None
+    return open_[0] if len(open_) == 1 else All(tuple(open_))
+
+
+def _known(condition: Condition, relation: str, column: str, met: Condition | None) -> bool:
+    """Whether the condition follows. False where that can't be told."""
+    choices = _parts(condition, AnyOf)
+    if any(choice == Compare(column, "isNull", False) for choice in choices):
+        return True
+    behind = [
+        inner
+        for choice in choices
+        if isinstance(choice, Through) and choice.relation == relation
+        for inner in _parts(choice.condition, AnyOf)
+    ]
+    # whichever of the alternatives the row behind meets, it is among those that are asked for
+    return met is not None and bool(behind) and all(item in behind for item in _parts(met, AnyOf))
+
+
+def _parts(condition: Condition, kind: type[All] | type[AnyOf]) -> Sequence[Condition]:
+    """The parts of a conjunction or a disjunction, however it is nested; else the condition itself."""
+    if not isinstance(condition, kind):
+        return (condition,)
+    return [part for item in condition.items for part in _parts(item, kind)]
