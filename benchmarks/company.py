@@ -46,7 +46,7 @@ insert into core_customer (id, kind, name, given_name, family_name, lifecycle, o
 select uuidv7(), case when n <= $1 / 10 then 'organization' else 'person' end, name,
   case when n > $1 / 10 then 'Given' || n % 997 end, case when n > $1 / 10 then 'Family' || n % 7919 end,
   (array['prospect', 'lead', 'customer', 'former'])[1 + n % 4], null,
-  ($2::uuid[])[1 + (n * 7919) % array_length($2::uuid[], 1)],
+  ($2::uuid[])[1 + ((n::bigint * 7919) % array_length($2::uuid[], 1))::int],
   (array['web', 'fair', 'referral'])[1 + n % 3], (array['de-CH', 'en-US', 'fr-FR'])[1 + n % 3], '{{}}',
   lower(name), 1, at, at
 from (select n, case when n <= $1 / 10 then 'Organization ' else 'Person ' end || n as name,
