@@ -62,27 +62,28 @@ insert into core_contact_point (id, customer_id, channel, address, "primary", sh
 select uuidv7(), id, 'email', 'c' || row_number() over () || '@example.com', true, false, 1, created_at, updated_at
 from core_customer
 """
+_DRAWN = """
+from (select n, 1 + floor(random() * $2)::int as place from generate_series(1, $1::int) n) drawn
+join (select row_number() over (order by id) as place, id, owner_id from core_customer) c using (place)
+"""
+"""So many rows, each with a customer by chance."""
 _INTERACTIONS = f"""
 insert into core_interaction (id, customer_id, user_id, channel, direction, identity, subject, body, occurred_at,
   duration_seconds, custom_fields, search_text, {_LIFE})
-select uuidv7(), c.ids[c.place], c.owners[c.place], (array['email', 'phone', 'sms'])[1 + n % 3],
+select uuidv7(), c.id, c.owner_id, (array['email', 'phone', 'sms'])[1 + n % 3],
   (array['inbound', 'outbound'])[1 + n % 2], 'matched', 'Subject ' || n, repeat('What was said. ', 8),
   timestamptz '2023-01-01' + random() * interval '1000 days', n % 600, '{{}}', 'subject ' || n, 1, now(), now()
-from (select n, ids, owners, 1 + floor(random() * array_length(ids, 1))::int as place from
-  generate_series(1, $1::int) n,
-  (select array_agg(id order by id) as ids, array_agg(owner_id order by id) as owners from core_customer)) c
+{_DRAWN}
 """
 _DEALS = f"""
 insert into core_deal (id, name, customer_id, owner_id, pipeline_id, stage_id, position, stage_entered_at,
   value_minor, currency, opened_on, closed_on, custom_fields, search_text, {_LIFE})
-select uuidv7(), 'Deal ' || n, c.ids[c.place], c.owners[c.place],
-  ($2::uuid[])[1 + n % array_length($2::uuid[], 1)], ($3::uuid[])[1 + n % array_length($3::uuid[], 1)],
+select uuidv7(), 'Deal ' || n, c.id, c.owner_id,
+  ($3::uuid[])[1 + n % array_length($3::uuid[], 1)], ($4::uuid[])[1 + n % array_length($4::uuid[], 1)],
   'a' || lpad(n::text, 9, '0'), now(), (random() * 1000000)::bigint, (array['USD', 'EUR', 'CHF'])[1 + n % 3],
   date '2023-01-01' + (n % 1000), case when n % 6 >= 4 then date '2025-06-01' + (n % 100) end, '{{}}',
   'deal ' || n, 1, now(), now()
-from (select n, ids, owners, 1 + floor(random() * array_length(ids, 1))::int as place from
-  generate_series(1, $1::int) n,
-  (select array_agg(id order by id) as ids, array_agg(owner_id order by id) as owners from core_customer)) c
+{_DRAWN}
 """
 
 
@@ -108,8 +109,8 @@ async def fill(crm: Crm, size: Size) -> None:
         ("customers", _CUSTOMERS, size.customers, list(users)),
         ("members of organizations", _MEMBERS),
         ("addresses", _POINTS),
-        ("interactions", _INTERACTIONS, size.interactions),
-        ("deals", _DEALS, size.deals, list(pipelines), list(stages)),
+        ("interactions", _INTERACTIONS, size.interactions, size.customers),
+        ("deals", _DEALS, size.deals, size.customers, list(pipelines), list(stages)),
         ("statistics", "analyze"),
     ):
         print(f"  {what} …", flush=True)
