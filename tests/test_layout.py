@@ -84,6 +84,7 @@ ROOMS = [
     ["messages"],
     ["access"],
     ["tree"],
+    ["given"],
     ["model"],
     ["entity"],
     ["channels", "settings", "network", "outbound"],

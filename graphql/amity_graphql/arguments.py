@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amity.entity import Catalog, EntityType
+from amity.given import Given, known, late
 from amity.query import QueryError, parse_order, parse_where
 from amity.tree import Condition, OrderKey
 
@@ -42,7 +43,9 @@ class Arguments:
         return Slice(
             self.where(entity, where) if where is not None else None,
             self.order(entity, order) if order is not None else (),
-            *self.bounds(given.get("first"), given.get("after"), given.get("last"), given.get("before")),
+            *self.bounds(
+                known(given.get("first")), given.get("after"), known(given.get("last")), given.get("before")
+            ),
         )
 
     def bounds(
@@ -102,13 +105,14 @@ class Arguments:
         return self._operators(value)
 
     def _operators(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for operator, value in given.items():
-            if isinstance(value, list):
-                found[operator] = [plain(item) for item in self.limited(operator, value)]
-            else:
-                found[operator] = plain(value)
-        return found
+        return {operator: self._operand(operator, value) for operator, value in given.items()}
+
+    def _operand(self, operator: str, value: Any) -> Any:
+        if isinstance(value, Given):
+            return value.then(lambda item: self._operand(operator, item))
+        if isinstance(value, list):
+            return [late(item, plain) for item in self.limited(operator, value)]
+        return plain(value)
 
     def _order(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
         key, value = next(iter(given.items()))

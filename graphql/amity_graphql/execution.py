@@ -26,10 +26,13 @@ from graphql import (
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import validate_document
 
+from amity.database import DatabaseError
+
 from . import limits
 from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded, told
 from .executor import Executor
 from .parts import GraphQLContext
+from .planning import Plans, planned
 from .reading import Spliced
 from .schema import Api
 
@@ -44,6 +47,8 @@ class Result:
     data: Any = None
     errors: tuple[GraphQLError, ...] = ()
     ran: bool = True
+    body: bytes | None = None
+    """The response, where it is known already."""
 
     def formatted(self) -> dict[str, Any]:
         """As the GraphQL specification has it."""
@@ -54,7 +59,7 @@ class Result:
 
     def encode(self) -> bytes:
         """The same as JSON; what the database wrote goes in as it is."""
-        return orjson.dumps(self.formatted(), default=_splice)
+        return orjson.dumps(self.formatted(), default=_splice) if self.body is None else self.body
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Documents:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        self.plans = Plans(api.settings)
 
     def prepare(self, text: str) -> Prepared:
         found = self._kept.get(text)
@@ -111,6 +117,16 @@ async def execute(
     prepared = documents.prepare(document)
     if prepared.errors or prepared.document is None:
         return Result(errors=prepared.errors, ran=False)
+    if len(document) <= _MAX_KEPT and context.session.principal.kind != "anonymous":
+        try:
+            found = await planned(
+                context, documents.plans, prepared.document, document, variables or {}, operation_name
+            )
+        except DatabaseError as error:
+            context = replace(context, failed=error)
+        else:
+            if found is not None:
+                return Result(found.data, body=found.body if context.spliced else None)
     return await _run(context, prepared.document, variables, operation_name)
 
 

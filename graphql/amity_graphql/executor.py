@@ -30,6 +30,7 @@ from amity import tree
 from amity.access import AccessDenied
 from amity.contracts import Refs
 from amity.entity import EntityType, decode_id
+from amity.given import Given, Untracked
 from amity.query import FieldError, QueryError
 from amity.query.find import Find
 from amity.query.readable import reads_everything
@@ -86,7 +87,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self.api = self.context_value.api
         self.selections = Selections(self)
         self._turn: _Turn | None = None
-        self._roots: GroupedFieldSet = {}
+        self.roots: GroupedFieldSet = {}
         self._over = False
         self._collected: dict[tuple[GraphQLObjectType, int], CollectedFields] = {}
         self.denied: AccessDenied | None = None
@@ -106,6 +107,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 self._over = True
 
         return wait()
+
+    def _names_rows(self, roots: GroupedFieldSet) -> bool:
+        """Whether the roots of a query do nothing but name rows, so that what it becomes can be kept."""
+        names = set(_names(roots)) - {"__typename"}
+        return bool(names) and names <= self.api.plannable
 
     # --- rights ---------------------------------------------------------------------------------------------
 
@@ -277,6 +283,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def _reference(self, hole: Hole, result: Any) -> tuple[EntityType, UUID]:
         """The row that a resolver means by what it returned."""
         entity = hole.entity
+        if isinstance(result, Given):
+            return self._given_reference(entity, result)
         if isinstance(result, str):
             if entity is not None:
                 return entity, decode_id(entity.prefix, result, self.api.catalog.prefixes)
@@ -288,6 +296,16 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             return entity, result
         what = f"an id of {entity.name}" if entity else "an id with its prefix, like cus_…"
         raise TypeError(f"expected {what}, got {result!r}")
+
+    def _given_reference(self, entity: EntityType | None, result: Given) -> tuple[EntityType, Any]:
+        """The same while a query is planned: which row it is stays open, of which entity does not."""
+        if entity is not None:
+            return entity, result
+        catalog = self.api.catalog
+        name = result.known(lambda text: catalog.by_id(text)[0].name)
+        if name not in self.api.names:
+            raise QueryError(f"{name} records can't be read through the API")
+        return catalog[name], result.then(lambda text: catalog.by_id(text)[1])
 
     def _expect(self, hole: Hole, entity: EntityType) -> None:
         if hole.entity is not None and hole.entity is not entity:
@@ -351,7 +369,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         grouped_field_set = self._shown(root_type, grouped_field_set)
-        self._roots = grouped_field_set
+        self.roots = grouped_field_set
+        if self.context_value.draft is not None and not self._names_rows(grouped_field_set):
+            raise Untracked("there is more in it than rows that are read")
         self._authorize(root_type, grouped_field_set)
         return super().execute_root_grouped_field_set(
             root_type, root_value, grouped_field_set, serially, position_context
@@ -372,7 +392,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         """The plugin whose root field leads to a path, if it is a plugin's own."""
         while path.prev is not None:
             path = path.prev
-        details = self._roots.get(str(path.key))
+        details = self.roots.get(str(path.key))
         return self.api.owners.get(f"{path.typename}.{details[0].node.name.value}") if details else None
 
     def _add_errors(

@@ -14,6 +14,7 @@ from .declare import listed, optional
 if TYPE_CHECKING:
     from amity.crm import Crm, Session
 
+    from .planning import Draft
     from .schema import Api
 
 
@@ -121,3 +122,7 @@ class GraphQLContext:
     """Whether JSON of the database may stand in the result as it is, as the HTTP response has it."""
     explained: list[Any] | None = field(default=None)
     """Where statements are noted instead of run."""
+    draft: Draft | None = None
+    """Where the statement is noted of which a plan is made."""
+    failed: Exception | None = None
+    """Why the database could not answer already; it is not asked once more."""

@@ -14,6 +14,7 @@ from amity.access import AccessDenied
 from amity.database import EvaluationError
 from amity.entity import BatchField, Catalog, EntityType
 from amity.query import Answer, FieldError, QueryError
+from amity.query.run import compile_for
 
 from .errors import PluginFailed
 from .parts import GraphQLContext
@@ -57,6 +58,11 @@ class _Asked:
 async def answer(context: GraphQLContext, requests: Sequence[Request]) -> dict[Request, Answered]:
     """What was found for each request. A request that can't be answered fails alone."""
     asked = {str(index): item for index, item in enumerate(_merged(requests))}
+    if context.draft is not None:
+        roots = {key: item.root for key, item in asked.items()}
+        statement = compile_for(context.session, roots, max_rows=context.api.settings.max_rows)
+        context.draft.note(statement, {key: item.requests for key, item in asked.items()})
+        return {request: Answered(_nothing(request.root)) for request in requests}
     if context.explained is not None:
         context.explained.append(context.session.compile({key: item.root for key, item in asked.items()}))
         return {request: Answered(_nothing(request.root)) for request in requests}
@@ -72,9 +78,11 @@ async def _read(
     context: GraphQLContext, asked: Mapping[str, _Asked]
 ) -> dict[str, tuple[str | None, list[FieldError]] | Exception]:
     found: dict[str, Any] = {}
+    if context.failed is not None:
+        return dict.fromkeys(asked, context.failed)
     try:
         answered: Answer = await context.session.read(
-            {key: item.root for key, item in asked.items()}, _format, max_rows=context.api.settings.max_rows
+            {key: item.root for key, item in asked.items()}, format_batch, max_rows=context.api.settings.max_rows
         )
     except QueryError as error:
         # told by compiling, before anything ran: whose mistake it is shows when each is compiled alone
@@ -162,7 +170,7 @@ def _many(item: _Asked) -> _Asked:
     return _Asked(tree.Many(root.entity, ids, root.fields), item.requests)
 
 
-def _format(value: Any, field: BatchField, shape: Any) -> Any:
+def format_batch(value: Any, field: BatchField, shape: Any) -> Any:
     """A batch field's result, as far as it is selected."""
     if value is None:
         return None

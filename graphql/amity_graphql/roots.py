@@ -9,6 +9,7 @@ from typing import Any
 import strawberry
 
 from amity.entity import Catalog, EntityType, decode_id
+from amity.given import late
 
 from .arguments import Arguments
 from .declare import Argument, Field, listed, optional
@@ -28,6 +29,8 @@ class RootField:
     plugin: str
     field: Field
     resolve: Resolve
+    plannable: bool = False
+    """Whether the resolver does nothing but name rows, by its arguments: its result can be kept as a plan."""
 
 
 def reads(
@@ -44,7 +47,7 @@ def reads(
 def _node() -> RootField:
     id = Argument("id", strawberry.ID, "Identifier of a record of any kind")
     field = Field("node", optional(Node), "The record with this id; null where there is none", [id])
-    return RootField("graphql", field, lambda _source, _info, id: id)
+    return RootField("graphql", field, lambda _source, _info, id: id, plannable=True)
 
 
 def _nodes(arguments: Arguments) -> RootField:
@@ -61,9 +64,9 @@ def _one(catalog: Catalog, names: EntityNames, outputs: Outputs) -> RootField:
     field = Field(names.singular, optional(outputs.rows[entity.name]), description, [id])
 
     def resolve(_source: Any, _info: Info, id: str) -> Any:
-        return decode_id(entity.prefix, id, catalog.prefixes)
+        return late(id, lambda text: decode_id(entity.prefix, text, catalog.prefixes))
 
-    return RootField(entity.plugin, field, resolve)
+    return RootField(entity.plugin, field, resolve, plannable=True)
 
 
 def _page(names: EntityNames, outputs: Outputs, filters: Filters, arguments: Arguments) -> RootField:
@@ -75,4 +78,4 @@ def _page(names: EntityNames, outputs: Outputs, filters: Filters, arguments: Arg
     def resolve(_source: Any, _info: Info, **given: Any) -> Rows:
         return Rows(entity, arguments.slice(entity, given))
 
-    return RootField(entity.plugin, field, resolve)
+    return RootField(entity.plugin, field, resolve, plannable=True)

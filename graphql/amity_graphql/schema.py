@@ -74,6 +74,8 @@ class Api:
     """The types of fields that the core answers; wrapped types are one object a field."""
     owners: Mapping[str, str]
     """Root fields of plugins' own, like ``Query.matches`` → the plugin."""
+    plannable: frozenset[str] = frozenset()
+    """Root fields of queries whose resolvers only name rows."""
 
     @property
     def graphql(self) -> GraphQLSchema:
@@ -171,6 +173,7 @@ class _Builder:
             values,
             _holes(schema._schema, self.composition.catalog, names, values),
             owners,
+            frozenset(item.field.name for item in queries if item.plannable),
         )
 
     def source(self, plugin: str) -> Source:

@@ -36,6 +36,8 @@ class GraphQLSettings(BaseModel, extra="forbid"):
     """Seconds that a root field of a plugin's own may take."""
     cached_documents: int = Field(default=1_000, ge=0)
     """Documents that are kept parsed and validated."""
+    cached_plans: int = Field(default=1_000, ge=0)
+    """Queries whose statements are kept for other values of their variables; 0 writes each anew."""
     graphiql: bool = True
     """Whether the explorer is served to browsers."""
     sign_ins: list[SignIn] = Field(default_factory=list)

@@ -8,13 +8,15 @@ what belongs to a row (a ``CASCADE`` relation, a generic reference) is never in 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Literal
 from uuid import UUID
 
 from ..entity import Catalog, EntityType
+from ..given import Given, Track, late
 from ..model import Team, User
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Placeholder, Quantified, Reaches, Through
 from .errors import AccessDenied
@@ -123,8 +125,9 @@ class RoleRights:
     def __init__(self, principal: Principal, rules: _Rules) -> None:
         self.principal = principal
         self.roles = rules.roles
+        self.now = datetime.now(UTC)
         self._rules = rules
-        self._now = datetime.now(UTC)
+        self._facts: Facts | _GivenFacts = principal.facts
         self._filled: dict[tuple[str, str, Verb], Condition | None] = {}
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
@@ -143,7 +146,8 @@ class RoleRights:
 
     def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
         """One for each set of roles and facts, unless the condition asks for the time."""
-        return self._rules.memo(self.principal.facts) if self._rules.steady(entity) else None
+        steady = isinstance(self._facts, Facts) and self._rules.steady(entity)
+        return self._rules.memo(self.principal.facts) if steady else None
 
     def check(self, entity: EntityType, verb: Verb) -> Condition | None:
         key = ("check", entity.name, verb)
@@ -168,7 +172,7 @@ class RoleRights:
         values = {}
         for name, value in found:
             if isinstance(value, Placeholder):
-                placeholder, value = value, fact(value, self.principal.facts, self._now)
+                placeholder, value = value, fact(value, self.principal.facts, self.now)
                 if value is None:
                     raise AccessDenied(
                         f"{self.principal} may not {verb} {entity.plural.replace('_', ' ')}: the role sets {name} "
@@ -184,8 +188,41 @@ class RoleRights:
         """Whether it is the code of the entity's own plugin that acts."""
         return self._rules.owns(entity)
 
+    def plan_key(self) -> Hashable:
+        """What a plan of a query depends on beside the values of facts: the rules, and which facts are known."""
+        facts = self.principal.facts
+        return self._rules, facts.user is None, facts.team is None, facts.customer is None
+
+    def given(self, track: Track) -> RoleRights:
+        """The same rights, with facts and time left open for a plan; its requests have their own as ``rights``."""
+        found = RoleRights(self.principal, self._rules)
+        found._facts = _GivenFacts(self.principal.facts, track)
+        return found
+
     def _fill(self, condition: Condition | None) -> Condition | None:
-        return None if condition is None else filled(condition, self.principal.facts, self._now)
+        if condition is None:
+            return None
+        if isinstance(self._facts, _GivenFacts):
+            return filled(condition, self._facts, self._facts.now)
+        return filled(condition, self._facts, self.now)
+
+
+class _GivenFacts:
+    """Facts, and the time, that each request of a plan brings; asked for once they are needed."""
+
+    def __init__(self, facts: Facts, track: Track) -> None:
+        self._facts = facts
+        self._track = track
+
+    def __getattr__(self, name: str) -> Given | None:
+        if getattr(self._facts, name) is None:
+            return None
+        read = attrgetter(f"rights.principal.facts.{name}")
+        value = self.__dict__[name] = self._track.source(read)
+        return value
+
+    def now(self) -> Given:
+        return self._track.source(attrgetter("rights.now"))
 
 
 # --- what a set of roles comes to -----------------------------------------------------------------------------
@@ -465,14 +502,17 @@ def _any(items: Sequence[Condition | None]) -> Condition | None:
 
 # --- placeholders ---------------------------------------------------------------------------------------------
 
+Now = datetime | Callable[[], Any]
+"""The time, or what asks for it."""
 
-def fact(placeholder: Placeholder, facts: Facts, now: datetime) -> Any:
+
+def fact(placeholder: Placeholder, facts: Facts | _GivenFacts, now: Now) -> Any:
     """What a placeholder stands for; None where that is not known of the principal."""
     match placeholder.name:
         case "now":
-            return now
+            return now() if callable(now) else now
         case "today":
-            return now.date()
+            return late(now() if callable(now) else now, datetime.date)
         case "user":
             return facts.user
         case "team":
@@ -481,7 +521,7 @@ def fact(placeholder: Placeholder, facts: Facts, now: datetime) -> Any:
             return facts.customer
 
 
-def filled(condition: Condition, facts: Facts, now: datetime) -> Condition:
+def filled(condition: Condition, facts: Facts | _GivenFacts, now: Now) -> Condition:
     """The condition for a principal. What compares with a fact that is missing is false, negated or not."""
     match condition:
         case All(items):
@@ -510,11 +550,11 @@ def filled(condition: Condition, facts: Facts, now: datetime) -> Condition:
                 return NOBODY if known is None else replace(condition, value=known)
             if isinstance(value, tuple):
                 values = tuple(fact(item, facts, now) if isinstance(item, Placeholder) else item for item in value)
-                return NOBODY if None in values else replace(condition, value=values)
+                return NOBODY if any(item is None for item in values) else replace(condition, value=values)
     return condition
 
 
-def _lacks(condition: Condition, facts: Facts) -> bool:
+def _lacks(condition: Condition, facts: Facts | _GivenFacts) -> bool:
     return any(getattr(facts, name) is None for name in placeholders(condition) if name not in ("now", "today"))
 
 

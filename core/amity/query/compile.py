@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any
 
 from ..access import Rights
 from ..database import Dialect as DialectName
 from ..entity import Catalog, EntityType, Kind
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression
 from ..entity.expression import Field as Path
+from ..given import Given
 from ..tree import (
     All,
     AnyLinked,
@@ -472,7 +475,7 @@ class _Compiler(Orders):
         kinds = [(key.kind, key.nullable) for key in shape.keys]
         for cursor, backward in ((page.after, False), (page.before, True)):
             if cursor is not None:
-                values = cursors.decode(cursor, shape.digest, kinds)
+                values = _position(cursor, shape.digest, kinds)
                 found.append(self.beyond(entity, alias, shape.keys, values, backward))
         return found
 
@@ -738,6 +741,15 @@ class _Compiler(Orders):
         needs = _needed(self.catalog, entity, declared.needs)
         with self.at(hidden):
             return hidden, self._object(rows, entity, alias, needs)
+
+
+def _position(cursor: Any, digest: str, kinds: Sequence[tuple[Kind, bool]]) -> list[Any]:
+    """The values in a cursor. Which of them are null is for the statement to know."""
+    if not isinstance(cursor, Given):
+        return cursors.decode(cursor, digest, kinds)
+    decoded = cursor.then(lambda text: cursors.decode(text, digest, kinds))
+    empty = decoded.known(lambda values: tuple(value is None for value in values))
+    return [None if null else decoded.then(itemgetter(place)) for place, null in enumerate(empty)]
 
 
 def _looks_ahead(part: Part) -> bool:

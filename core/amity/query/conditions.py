@@ -17,6 +17,7 @@ from ..entity import Catalog, Column, EntityType, Kind, ToMany
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
+from ..given import Given, gathered
 from ..model import Event
 from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
@@ -52,15 +53,22 @@ class Conditions:
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
         """A placeholder for a value; the same value is bound once."""
-        if many:
-            stored: Any = [self.dialect.store(item, kind) for item in value]
-            if self.dialect.name == "sqlite":
-                stored = _json_list(stored)
-        else:
-            stored = self.dialect.store(value, kind)
+        if many and not isinstance(value, Given):
+            value = gathered(value)
+        if isinstance(value, Given):
+            return self._bind_given(value, kind, many)
+        stored = _stored(self.dialect, kind, many, value)
         key = (kind, many, type(stored), str(stored) if many else stored)
         if key not in self.bound:
             self.parameters.append(stored)
+            self.bound[key] = self.dialect.placeholder(len(self.parameters), kind, many)
+        return self.bound[key]
+
+    def _bind_given(self, value: Given, kind: Kind, many: bool) -> str:
+        """A placeholder for a value that each request brings."""
+        key = (Given, value.index, kind, many)
+        if key not in self.bound:
+            self.parameters.append(value.then(partial(_stored, self.dialect, kind, many)))
             self.bound[key] = self.dialect.placeholder(len(self.parameters), kind, many)
         return self.bound[key]
 
@@ -573,6 +581,14 @@ def _balanced(operator: str, parts: Sequence[str], empty: str) -> str:
     half = len(parts) // 2
     left, right = (_balanced(operator, part, empty) for part in (parts[:half], parts[half:]))
     return f"({left} {operator} {right})"
+
+
+def _stored(dialect: Dialect, kind: Kind, many: bool, value: Any) -> Any:
+    """A value, or a list of them, as the driver takes it."""
+    if not many:
+        return dialect.store(value, kind)
+    stored = [dialect.store(item, kind) for item in value]
+    return _json_list(stored) if dialect.name == "sqlite" else stored
 
 
 def _json_list(values: Sequence[Any]) -> str:

@@ -91,7 +91,7 @@ async def read(
         errors += _computed_errors(failed, dict(zip(statement.keys, row, strict=True)), error)
     texts = dict(zip(statement.keys, row, strict=True))
     if statement.batches:
-        texts, failures = await _resolve(session, statement.batches, texts, format_batch)
+        texts, failures = await fill_batches(session, statement.batches, texts, format_batch)
         errors += failures
     return Answer(texts, tuple(errors))
 
@@ -153,13 +153,13 @@ def _walk(value: Any, path: Sequence[Step]) -> Iterator[tuple[tuple[str | int, .
             yield (step, *found), target
 
 
-async def _resolve(
+async def fill_batches(
     session: Session,
     batches: Sequence[BatchPlan],
     texts: dict[str, str | None],
     format_batch: Formatter,
 ) -> tuple[dict[str, str | None], list[FieldError]]:
-    """Fills in batch fields: each is called once, with all its parents."""
+    """Fills in batch fields: each is called once, with all its parents. The texts, and what failed."""
     roots = {plan.root for plan in batches}
     parsed = {key: orjson.loads(text) for key in roots if (text := texts[key]) is not None}
     found = await asyncio.gather(

@@ -15,6 +15,7 @@ from typing import Any, cast
 import ciso8601
 
 from ..entity import Catalog, Column, EntityType, InvalidId, Kind, decode_id
+from ..given import Given, known, late
 from ..tree import (
     All,
     AnyOf,
@@ -139,7 +140,8 @@ def _compare(catalog: Catalog | None, entity: EntityType, column: Column, value:
         elif name in ("eq", "ne") and operand is None:
             items.append(Compare(column.name, "isNull", name == "eq"))
         elif name in _TEXT:
-            items.append(Compare(column.name, "like", _pattern(name, operand, here)))
+            folded = late(operand, lambda text, name=name, here=here: _pattern(name, text, here))
+            items.append(Compare(column.name, "like", folded))
         elif name in ("in", "notIn"):
             items.append(_membership(catalog, entity, column, name, operand, here))
         else:
@@ -151,13 +153,19 @@ def _compare(catalog: Catalog | None, entity: EntityType, column: Column, value:
 def _membership(
     catalog: Catalog | None, entity: EntityType, column: Column, name: str, operand: Any, path: Path
 ) -> Condition:
+    parsed = late(operand, lambda items: _members(catalog, entity, column, items, path))
+    return Compare(column.name, cast(Operator, name), parsed)
+
+
+def _members(
+    catalog: Catalog | None, entity: EntityType, column: Column, operand: Any, path: Path
+) -> tuple[Any, ...]:
     if isinstance(operand, (str, Mapping)) or not isinstance(operand, Iterable):
         raise QueryError(f"expected a list, got {operand!r}", path)
     values = list(operand)
     if len(values) > MAX_LIST:
         raise QueryError(f"has {len(values)} values; at most {MAX_LIST} are allowed", path)
-    parsed = tuple(parse_value(catalog, entity, column, v, (*path, i)) for i, v in enumerate(values))
-    return Compare(column.name, cast(Operator, name), parsed)
+    return tuple(parse_value(catalog, entity, column, v, (*path, i)) for i, v in enumerate(values))
 
 
 def _pattern(name: str, operand: Any, path: Path) -> str:
@@ -190,6 +198,8 @@ def check_text(value: Any, path: Path) -> str:
 def parse_value(catalog: Catalog | None, entity: EntityType, column: Column, value: Any, path: Path) -> Any:
     """A value as the column's kind has it in Python. Raises :class:`QueryError`."""
     kind = column.kind
+    if isinstance(value, Given):
+        return value.then(lambda item: parse_value(catalog, entity, column, item, path))
     if value is None:
         raise QueryError("is null; use {isNull: true}", path)
     if isinstance(value, Placeholder):
@@ -328,6 +338,7 @@ def _order_key(
         return _order_key(catalog, catalog[target], value, (*steps, name), (*path, name))
     if name not in sortable(entity):
         raise QueryError(unknown(entity, name, [*sortable(entity), *entity.links]), path)
+    value = known(value)
     try:
         direction = value if isinstance(value, Direction) else Direction(value)
     except ValueError:
