@@ -159,6 +159,9 @@ class Plans:
         self._families: OrderedDict[Hashable, Family] = OrderedDict()
         self.count = 0
         self.size = 0
+        self.made = 0
+        self.answered = 0
+        """Requests that were answered by a plan."""
 
     def family(self, key: Hashable, size: int) -> Family:
         found = self._families.get(key)
@@ -175,6 +178,7 @@ class Plans:
             self._grow(1 - family.count, 0)
             family.count, family.root = 1, None
         if family.add(track, plan):
+            self.made += 1
             family.count += 1
             family.size += len(plan.statement.sql)
             self._grow(1, len(plan.statement.sql))
@@ -228,7 +232,9 @@ async def planned(
             return None
         plans.add(family, track, plan)
         values = track.values
-    return await _run(context, plan, values)
+    found = await _run(context, plan, values)
+    plans.answered += found is not None
+    return found
 
 
 async def _run(context: GraphQLContext, plan: Plan, values: Sequence[Any]) -> Answer | None:

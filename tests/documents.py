@@ -1,0 +1,201 @@
+"""Made-up GraphQL queries off a schema, with values in variables, and other values of the same shape."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    get_named_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+)
+
+TEXTS = ["", "Ann", "ÉMILE", "50%", "a_b", "ss", "straße"]
+LEAVES: dict[str, Sequence[Any]] = {
+    "String": TEXTS,
+    "Int": [0, 1, 2, 3, 50],
+    "BigInt": ["0", 12, "-7", 10**12],
+    "Float": [0, 0.5, 1e9],
+    "DateTime": ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000001+01:00", "1999-12-31T23:59:59Z"],
+    "Date": ["2026-01-31", "2000-01-01"],
+}
+WRONG: dict[str, Sequence[Any]] = {
+    "String": ["half \ud800", "nul \x00", 7],
+    "Int": [-1, 501, "one", 2**40],
+    "BigInt": ["one", str(2**63), 0.5],
+    "Float": ["one", 10**400],
+    "DateTime": ["2026-01-01", "0001-01-01T00:00:00+10:00"],
+    "Date": ["2026-02-30", 5],
+    "ID": ["cus_1", "", "xyz_00000000000000000000000000000000"],
+}
+KINDS = {
+    "customer": "cus",
+    "organization": "cus",
+    "related": "cus",
+    "deal": "dea",
+    "user": "usr",
+    "owner": "usr",
+    "CustomerWhere": "cus",
+    "DealWhere": "dea",
+    "UserWhere": "usr",
+}
+"""The prefix of ids, by the field that they are of or lead through, and by the filter of which they are the id."""
+SKIPPED = frozenset(("me", "entities", "plugins", "node", "nodes"))
+
+
+@dataclass
+class Query:
+    """A document, with variables that fit it, and what draws others like them."""
+
+    document: str
+    variables: dict[str, Any]
+    types: dict[str, Any]
+
+
+@dataclass
+class Writer:
+    """Writes queries of a schema; ``ids`` are some that its records have."""
+
+    schema: GraphQLSchema
+    ids: Sequence[str]
+    chance: random.Random
+    variables: dict[str, Any] = field(default_factory=dict)
+    types: dict[str, Any] = field(default_factory=dict)
+
+    def query(self) -> Query:
+        self.variables, self.types = {}, {}
+        root = self.schema.query_type
+        assert root is not None
+        names = [name for name, item in root.fields.items() if self._is_read(name, item)]
+        parts = [
+            f"r{number}: {self._field(name, root, 2)}"
+            for number, name in enumerate(self.chance.choices(names, k=self.chance.choice((1, 1, 2))))
+        ]
+        head = ", ".join(f"${name}: {type_}" for name, type_ in self.types.items())
+        document = f"query Made{f'({head})' if head else ''} {{ __typename {' '.join(parts)} }}"
+        return Query(document, self.variables, self.types)
+
+    def other(self, query: Query, wrong: float = 0.0) -> dict[str, Any]:
+        """Variables of the same shape with other values; some of which may be wrong."""
+        return {name: self._other(query.types[name], value, wrong) for name, value in query.variables.items()}
+
+    def _is_read(self, name: str, item: Any) -> bool:
+        named = get_named_type(item.type)
+        if name in SKIPPED or not isinstance(named, GraphQLObjectType):
+            return False
+        return "id" not in item.args or name in KINDS
+
+    # --- documents --------------------------------------------------------------------------------------------
+
+    def _field(self, name: str, parent: GraphQLObjectType, depth: int) -> str:
+        item = parent.fields[name]
+        given = []
+        for key, argument in item.args.items():
+            if key == "last" and any(item.startswith("first:") for item in given):
+                continue
+            likely = 0.03 if key in ("after", "before") else 0.1 if key == "last" else 0.5
+            if is_non_null_type(argument.type) or self.chance.random() < likely:
+                made = self._made(argument.type, 2, KINDS.get(name, ""))
+                given.append(f"{key}: {self._value(argument.type, made)}")
+        named = get_named_type(item.type)
+        head = f"{name}({', '.join(given)})" if given else name
+        return head if is_leaf_type(named) else f"{head} {self._selected(named, depth)}"
+
+    def _selected(self, type_: Any, depth: int) -> str:
+        if not isinstance(type_, GraphQLObjectType):
+            return "{ __typename }"
+        if "nodes" in type_.fields:
+            parts = ["totalCount", "pageInfo { hasNextPage hasPreviousPage endCursor }"]
+            chosen = self.chance.sample(parts, k=self.chance.randint(0, 2))
+            row = get_named_type(type_.fields["nodes"].type)
+            return f"{{ {' '.join(chosen)} nodes {self._selected(row, depth)} }}"
+        leaves = [name for name, item in type_.fields.items() if is_leaf_type(get_named_type(item.type))]
+        rest = [name for name in type_.fields if name not in leaves]
+        names = self.chance.sample(leaves, k=min(len(leaves), 3))
+        if depth:
+            names += self.chance.sample(rest, k=min(len(rest), 2))
+        return f"{{ __typename {' '.join(self._field(name, type_, depth - 1) for name in names)} }}"
+
+    def _value(self, type_: Any, value: Any) -> str:
+        """A value as it stands in the document: in a variable, or spelled out as far as it goes."""
+        if self.chance.random() < 0.4:
+            name = f"v{len(self.variables)}"
+            self.variables[name], self.types[name] = value, type_
+            return f"${name}"
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        if value is None:
+            return "null"
+        if is_list_type(inner):
+            return f"[{', '.join(self._value(inner.of_type, item) for item in value)}]"
+        if isinstance(inner, GraphQLInputObjectType):
+            # a variable for the one key of an order would have to be required
+            write = self._literal if inner.name.endswith("Order") else self._value
+            return self._object(inner, value, write)
+        return self._literal(inner, value)
+
+    def _literal(self, type_: Any, value: Any) -> str:
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        if isinstance(inner, GraphQLInputObjectType):
+            return self._object(inner, value, self._literal)
+        return str(value) if isinstance(inner, GraphQLEnumType) else json.dumps(value)
+
+    def _object(
+        self, type_: GraphQLInputObjectType, value: dict[str, Any], write: Callable[[Any, Any], str]
+    ) -> str:
+        return f"{{{', '.join(f'{key}: {write(type_.fields[key].type, item)}' for key, item in value.items())}}}"
+
+    # --- values -----------------------------------------------------------------------------------------------
+
+    def _made(self, type_: Any, depth: int, kind: str = "") -> Any:
+        """A value; ``kind`` is the prefix of ids in it."""
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        if is_list_type(inner):
+            return [self._made(inner.of_type, depth, kind) for _ in range(self.chance.randint(0, 2))]
+        if isinstance(inner, GraphQLInputObjectType):
+            single, least = inner.name.endswith("Order"), int(inner.name.endswith("ListFilter"))
+            names = [key for key in inner.fields if self._fits(inner, key, depth, kind)]
+            chosen = self.chance.sample(names, k=min(1 if single else self.chance.randint(least, 2), len(names)))
+            return {
+                key: self._made(inner.fields[key].type, max(depth - 1, 0), self._kind(inner, key) or kind)
+                for key in chosen
+            }
+        return self._leaf(inner, kind)
+
+    def _fits(self, type_: GraphQLInputObjectType, key: str, depth: int, kind: str) -> bool:
+        named = get_named_type(type_.fields[key].type)
+        if named.name == "IDFilter":
+            return bool(self._kind(type_, key))
+        return bool(depth) or is_leaf_type(named) or (named.name.endswith("Filter") and "List" not in named.name)
+
+    def _kind(self, type_: GraphQLInputObjectType, key: str) -> str:
+        return KINDS.get(type_.name if key == "id" else key.removesuffix("Id"), "")
+
+    def _leaf(self, type_: Any, kind: str = "") -> Any:
+        if isinstance(type_, GraphQLEnumType):
+            return self.chance.choice(list(type_.values))
+        if type_.name == "ID":
+            return self.chance.choice([id for id in self.ids if id.startswith(kind)])
+        if type_.name == "Boolean":
+            return self.chance.random() < 0.5
+        return self.chance.choice(LEAVES[type_.name])
+
+    def _other(self, type_: Any, value: Any, wrong: float) -> Any:
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        if value is None or isinstance(value, bool):
+            return value
+        if is_list_type(inner):
+            return [self._other(inner.of_type, item, wrong) for item in value]
+        if isinstance(inner, GraphQLInputObjectType):
+            return {key: self._other(inner.fields[key].type, item, wrong) for key, item in value.items()}
+        if self.chance.random() < wrong and inner.name in WRONG:
+            return self.chance.choice(WRONG[inner.name])
+        return self._leaf(inner, value[:4] if inner.name == "ID" else "")

@@ -1,0 +1,213 @@
+"""Plans: a query is translated once, and answered from then on by its statement with other values."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from amity import SYSTEM, Crm, Principal
+from amity.access.principal import Facts
+from amity.access.roles import Role, RowRule, TypeGrant
+from amity.entity import decode_id
+from amity.given import Given, Track, Untracked, late
+from amity.testing import make_crm, recorded
+from amity.tree import Compare, Placeholder
+from amity_graphql import Result
+from amity_graphql.api import built, context
+from amity_graphql.execution import Documents
+from amity_graphql.execution import execute as run
+
+from . import company
+from .company import ANN, BOB, JONAS, MIA
+from .documents import Writer
+from .test_query_law import Figures
+
+EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NAMED = """query Named($where: CustomerWhere, $first: Int) {
+  customers(where: $where, first: $first) { nodes { name } }
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crm(server_url: str | None) -> AsyncIterator[Crm]:
+    async with make_crm([Figures], {"plugins": ["graphql"]}, server_url=server_url) as crm:
+        await company.company(crm.acting_as(SYSTEM))
+        yield crm
+
+
+@pytest.fixture
+def documents(crm: Crm) -> Documents:
+    """Documents and plans of a test's own."""
+    return Documents(built(crm)[0])
+
+
+def agent(crm: Crm, scope: Any, **facts: Any) -> Principal:
+    """Somebody whose role sees customers of this scope, and everything else."""
+    grants: dict[Any, TypeGrant] = {("*", "read"): TypeGrant()}
+    grants[crm.catalog["Customer"].code, "read"] = TypeGrant(
+        scope if isinstance(scope, RowRule) else RowRule(scope)
+    )
+    role = Role("seer", id=uuid5(NAMESPACE_OID, str(scope)), grants=grants)
+    return Principal("user", f"usr_{scope}", roles=(role,), facts=Facts(**facts))
+
+
+async def ask(
+    crm: Crm, documents: Documents, document: str, variables: Mapping[str, Any], who: Principal = SYSTEM
+) -> Result:
+    running = context(crm.acting_as(who), spliced=True)
+    return await run(running, documents, document, variables)
+
+
+async def names(crm: Crm, documents: Documents, who: Principal = SYSTEM, **variables: Any) -> list[str]:
+    found = await execute_with(crm, documents, NAMED, variables, who)
+    return [row["name"] for row in found["customers"]["nodes"]]
+
+
+async def execute_with(
+    crm: Crm, documents: Documents, document: str, variables: Mapping[str, Any], who: Principal = SYSTEM
+) -> Any:
+    result = await run(context(crm.acting_as(who)), documents, document, variables)
+    assert not result.errors, result.errors
+    return result.data
+
+
+# --- the law --------------------------------------------------------------------------------------------------
+
+
+async def test_a_planned_answer_is_the_answer(crm: Crm) -> None:
+    """Whatever is asked, by whomever, with whichever values: with plans it is answered to the byte as without."""
+    api, _ = built(crm)
+    with_plans = Documents(api)
+    without = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 0})))
+    users = await crm.acting_as(SYSTEM).find("User").select("id", "team").all()
+    people = [SYSTEM]
+    for row in users[:2]:
+        user, team = decode_id("usr", row["id"]), (row["team"] or {}).get("id")
+        facts = {"user": user, "team": decode_id("tea", team) if team else None}
+        own = Compare("owner_id", "eq", Placeholder("user"))
+        born = Compare("created_at", "lte", Placeholder("now"))
+        rules = ["all", "own", "team", RowRule("where", own), RowRule("where", born)]
+        people += [agent(crm, rule, **facts) for rule in rules]
+    hidden = agent(crm, "all")
+    fields = frozenset(crm.catalog["Customer"].field_names()) - {"name"}
+    grants = {**hidden.roles[0].grants, (crm.catalog["Customer"].code, "read"): TypeGrant(fields=fields)}  # type: ignore[attr-defined]
+    people.append(replace(hidden, roles=(Role("hides", grants=grants),)))
+    ids = [
+        row["id"] for name in ("Customer", "Deal", "User") for row in await crm.acting_as(SYSTEM).find(name).all()
+    ]
+    seeds: list[int] = []
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**32))
+    def draw(seed: int) -> None:
+        seeds.append(seed)
+
+    draw()
+    asked = refused = 0
+    for seed in seeds:
+        writer = Writer(api.graphql, ids, random.Random(seed))
+        query = writer.query()
+        tries = [query.variables, writer.other(query), writer.other(query), writer.other(query, wrong=0.3)]
+        who = writer.chance.choice(people)
+        for variables in tries:
+            planned = await ask(crm, with_plans, query.document, variables, who)
+            plain = await ask(crm, without, query.document, variables, who)
+            assert planned.encode() == plain.encode(), (query.document, variables, who)
+            asked += 1
+            refused += bool(plain.errors)
+    assert without.plans.answered == 0
+    assert with_plans.plans.answered > asked // 3, (with_plans.plans.answered, asked, refused)
+    assert with_plans.plans.made < with_plans.plans.answered
+    assert refused
+
+
+# --- what it means --------------------------------------------------------------------------------------------
+
+
+async def test_other_values_are_answered_by_the_same_statement(crm: Crm, documents: Documents) -> None:
+    with recorded() as first:
+        assert await names(crm, documents, where={"name": {"contains": "ann"}}) == ["Ann Lee"]
+    with recorded() as second:
+        assert await names(crm, documents, where={"name": {"contains": "bob"}}) == ["Bob Stone"]
+    assert first == second
+    assert len(first) == 1
+    assert (documents.plans.made, documents.plans.answered) == (1, 2)
+
+
+async def test_a_page_of_another_size_is_another_plan(crm: Crm, documents: Documents) -> None:
+    assert len(await names(crm, documents, first=1)) == 1
+    assert len(await names(crm, documents, first=2)) == 2
+    assert len(await names(crm, documents, first=1)) == 1
+    assert (documents.plans.made, documents.plans.answered) == (2, 3)
+
+
+async def test_who_has_the_same_roles_shares_plans_and_sees_the_own_rows(crm: Crm, documents: Documents) -> None:
+    found = {}
+    for user in (MIA, JONAS):
+        principal = agent(crm, "own", user=decode_id("usr", user))
+        found[user] = await names(crm, documents, principal)
+    assert found == {MIA: ["Acme", "Ann Lee"], JONAS: ["Globex"]}
+    assert documents.plans.made == 1
+    # one who has no team is told apart: nothing belongs to a team that is not there
+    nobody = agent(crm, "own")
+    assert await names(crm, documents, nobody) == []
+    assert documents.plans.made == 2
+
+
+async def test_what_is_wrong_is_told_as_without_plans(crm: Crm, documents: Documents) -> None:
+    one = "query One($id: ID!) { customer(id: $id) { name } }"
+    await execute_with(crm, documents, one, {"id": ANN})
+    result = await ask(crm, documents, one, {"id": "dea_00000000000000000000000000000000"})
+    assert "expected an id of Customer" in result.errors[0].message
+    assert await execute_with(crm, documents, one, {"id": BOB}) == {"customer": {"name": "Bob Stone"}}
+    assert documents.plans.made == 1
+
+
+async def test_plans_can_be_turned_off(crm: Crm) -> None:
+    api, _ = built(crm)
+    documents = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 0})))
+    assert len(await names(crm, documents, first=1)) == 1
+    assert (documents.plans.made, documents.plans.count, documents.plans.size) == (0, 0, 0)
+
+
+async def test_plans_stay_within_their_bounds(crm: Crm) -> None:
+    api, _ = built(crm)
+    documents = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 20})))
+    for number in range(60):
+        await execute_with(crm, documents, f"{{ c{number}: customers(first: 1) {{ nodes {{ id }} }} }}", {})
+        await names(crm, documents, first=number % 30)
+    plans = documents.plans
+    assert plans.made >= 60
+    assert plans.count <= 2 * plans.most
+    assert plans.size == sum(family.size for family in plans._families.values())
+    assert plans.count == sum(family.count for family in plans._families.values())
+
+
+async def test_a_mutation_and_what_reads_more_than_rows_are_not_planned(crm: Crm, documents: Documents) -> None:
+    for _ in range(5):
+        await execute_with(crm, documents, "{ me { kind } customers(first: 1) { nodes { id } } }", {})
+        await execute_with(crm, documents, "{ __schema { queryType { name } } }", {})
+    assert documents.plans.made == 0
+
+
+async def test_a_given_value_keeps_to_itself() -> None:
+    track = Track({"name": "Ann"})
+    name = track.source(lambda request: request["name"])
+    shout = late(name, str.upper)
+    assert isinstance(shout, Given)
+    for look in (bool, str, len, hash, repr, list, lambda value: value == "ANN", lambda value: f"{value}"):
+        with pytest.raises(Untracked):
+            look(shout)
+    assert shout.known(len) == 3
+    assert [value for *_, value in track.guards] == [3]
