@@ -98,7 +98,7 @@ class Writer:
 
     def _field(self, name: str, parent: GraphQLObjectType, depth: int) -> str:
         item = parent.fields[name]
-        given = []
+        given: list[str] = []
         for key, argument in item.args.items():
             if key == "last" and any(item.startswith("first:") for item in given):
                 continue

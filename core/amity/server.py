@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 import uvicorn
+from starlette._utils import get_route_path
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -62,6 +63,7 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
         async with crm:
             yield
 
+    plugins = _routes(crm)
     return Starlette(
         routes=[
             Route("/", _index(crm), methods=["GET"]),
@@ -70,10 +72,13 @@ def app(crm: Crm, *, opens: bool = True) -> Starlette:
             *files.routes(crm),
             *webhooks.routes(crm),
             *unsubscribe.routes(crm),
-            *_routes(crm),
+            *plugins,
         ],
         exception_handlers={AccessDenied: signin.denied},
-        middleware=[Middleware(_Hosts, allowed=_allowed(crm))],
+        middleware=[
+            Middleware(_Hosts, allowed=_allowed(crm)),
+            Middleware(_Direct, routes=_direct(plugins)),
+        ],
         lifespan=lifespan,
     )
 
@@ -232,6 +237,29 @@ def _under(prefix: str, route: BaseRoute) -> BaseRoute:
     if isinstance(route, Mount):
         return Mount(prefix + route.path, app=route.app, name=route.name)
     return Mount(prefix, routes=[route])
+
+
+def _direct(routes: Sequence[BaseRoute]) -> dict[str, ASGIApp]:
+    """By their paths, plugins' routes that are ASGI applications for POST: they answer for themselves."""
+    return {
+        route.path: route.endpoint
+        for route in routes
+        if isinstance(route, Route) and route.app is route.endpoint and "POST" in (route.methods or ())
+    }
+
+
+class _Direct:
+    """Hands POST requests for some paths to their applications, without looking through all routes for them."""
+
+    def __init__(self, app: ASGIApp, routes: dict[str, ASGIApp]) -> None:
+        self.app = app
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            found = self.routes.get(get_route_path(scope))
+        await (found or self.app)(scope, receive, send)
 
 
 def _allowed(crm: Crm) -> frozenset[str]:

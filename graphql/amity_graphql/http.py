@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from graphql import GraphQLError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from amity.access import Principal
 from amity.signin import authenticate
@@ -21,6 +22,7 @@ from amity.signin import authenticate
 from . import api, assets, execution, graphiql
 from .errors import BAD_USER_INPUT, NOT_ALLOWED, UNAUTHENTICATED, coded, told
 from .execution import Result
+from .parts import GraphQLContext
 from .settings import GraphQLSettings
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ log = logging.getLogger("amity.graphql")
 JSON = "application/json"
 RESPONSE = "application/graphql-response+json"
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_RAW = {
+    media: [
+        *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
+        (b"content-type", f"{media}; charset=utf-8".encode()),
+    ]
+    for media in (JSON, RESPONSE)
+}
 
 
 class BadRequest(Exception):
@@ -51,31 +60,54 @@ class Operation:
 
 def routes(crm: Crm, settings: GraphQLSettings) -> list[BaseRoute]:
     """``/`` for operations and the explorer, ``/static`` for the explorer's files."""
-    found: list[BaseRoute] = [Route("/", _endpoint(crm, settings), methods=["GET", "POST"], name="graphql")]
+    found: list[BaseRoute] = [Route("/", Endpoint(crm, settings), methods=["GET", "POST"], name="graphql")]
     if settings.graphiql and assets.complete():
         found.append(Mount("/static", StaticFiles(directory=assets.FOLDER), name="graphql-static"))
     return found
 
 
-def _endpoint(crm: Crm, settings: GraphQLSettings) -> Callable[[Request], Awaitable[Response]]:
-    async def graphql(request: Request) -> Response:
-        if request.method != "POST":
-            return _explorer(crm, request, settings)
+class Endpoint:
+    """Operations and the explorer, as an ASGI application: what is answered by a plan is written as it comes."""
+
+    def __init__(self, crm: Crm, settings: GraphQLSettings) -> None:
+        self._crm = crm
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        if scope["method"] != "POST":
+            await _explorer(self._crm, request, self._settings)(scope, receive, send)
+            return
         media = JSON
         try:
             media = accepted(request.headers.get("accept"))
-            principal = await authenticate(crm, request)
-            operation = read(await _body(request, settings), settings)
+            principal = await authenticate(self._crm, request)
+            operation = read(await _body(request, receive, self._settings), self._settings)
+        except ClientDisconnect:
+            return  # there is nobody to answer
         except BadRequest as error:
             problem = coded(GraphQLError(str(error)), BAD_USER_INPUT)
-            return _response(Result(errors=(problem,), ran=False), media, error.status)
+            await _send(send, *_encoded(Result(errors=(problem,), ran=False), error.status), media)
+            return
         except HTTPException as error:
             problem = coded(GraphQLError(error.detail), NOT_ALLOWED)
-            return _response(Result(errors=(problem,), ran=False), media, error.status_code)
-        result = await _run(crm, principal, request, operation)
-        return _response(result, media, _status(result) if media == RESPONSE else 200)
+            await _send(send, *_encoded(Result(errors=(problem,), ran=False), error.status_code), media)
+            return
+        result = await _run(self._crm, principal, request, operation)
+        await _send(send, *_encoded(result, _status(result) if media == RESPONSE else 200), media)
 
-    return graphql
+
+def _encoded(result: Result, status: int) -> tuple[bytes, int]:
+    try:
+        return result.encode(), status
+    except TypeError as error:
+        return Result(errors=(told(error),), ran=False).encode(), 500
+
+
+async def _send(send: Send, body: bytes, status: int, media: str) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*_RAW[media], length]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _status(result: Result) -> int:
@@ -86,18 +118,10 @@ def _status(result: Result) -> int:
 
 
 async def _run(crm: Crm, principal: Principal, request: Request, operation: Operation) -> Result:
+    schema, documents = api.built(crm)
     session = crm.acting_as(principal, origin="graphql")
-    context = api.context(session, request=request, spliced=True)
-    _, documents = api.built(crm)
+    context = GraphQLContext(crm, session, schema, request, spliced=True)
     return await execution.execute(context, documents, operation.document, operation.variables, operation.name)
-
-
-def _response(result: Result, media: str, status: int) -> Response:
-    try:
-        body = result.encode()
-    except TypeError as error:
-        body, status = Result(errors=(told(error),), ran=False).encode(), 500
-    return Response(body, status, {**_HEADERS, "content-type": f"{media}; charset=utf-8"})
 
 
 def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response:
@@ -109,9 +133,8 @@ def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response
         headers = {**_HEADERS, "x-frame-options": "DENY", "content-security-policy": found.policy}
         return HTMLResponse(found.page, headers=headers)
     problem = coded(GraphQLError("send operations by POST, as JSON"), BAD_USER_INPUT)
-    response = _response(Result(errors=(problem,), ran=False), JSON, 405)
-    response.headers["allow"] = "POST"
-    return response
+    body = Result(errors=(problem,), ran=False).encode()
+    return Response(body, 405, {**_HEADERS, "content-type": f"{JSON}; charset=utf-8", "allow": "POST"})
 
 
 # --- reading a request ----------------------------------------------------------------------------------------
@@ -119,7 +142,7 @@ def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response
 
 def accepted(accept: str | None) -> str:
     """The media type to answer in. Raises BadRequest where none of ours is accepted."""
-    if accept is None or not accept.strip():
+    if accept is None or accept in ("*/*", JSON) or not accept.strip():
         return JSON
     best, quality = "", 0.0
     for part in accept.split(","):
@@ -140,21 +163,28 @@ def _quality(text: str) -> float:
         return 0.0
 
 
-async def _body(request: Request, settings: GraphQLSettings) -> bytes:
-    """The body, if it is JSON and not too large. Raises BadRequest."""
+async def _body(request: Request, receive: Receive, settings: GraphQLSettings) -> bytes:
+    """The body, if it is JSON and not too large. Raises BadRequest, and ClientDisconnect."""
     # a form or a plain text can be sent from any page without asking; JSON can't
-    name, *parameters = (item.strip().lower() for item in request.headers.get("content-type", "").split(";"))
-    charsets = [item.removeprefix("charset=").strip('"') for item in parameters if item.startswith("charset=")]
-    if name != JSON or any(charset not in ("utf-8", "utf8") for charset in charsets):
-        raise BadRequest(415, f"send the operation as {JSON} in UTF-8")
+    given = request.headers.get("content-type", "")
+    if given != JSON:
+        name, *parameters = (item.strip().lower() for item in given.split(";"))
+        charsets = [item.removeprefix("charset=").strip('"') for item in parameters if item.startswith("charset=")]
+        if name != JSON or any(charset not in ("utf-8", "utf8") for charset in charsets):
+            raise BadRequest(415, f"send the operation as {JSON} in UTF-8")
     most = settings.max_body
-    chunks, size = [], 0
-    async for chunk in request.stream():
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
         size += len(chunk)
         if size > most:
             raise BadRequest(413, f"the body is larger than {most} bytes, which is the most that is taken")
         chunks.append(chunk)
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def read(body: bytes, settings: GraphQLSettings) -> Operation:

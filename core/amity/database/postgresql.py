@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import Any, cast
 
 import asyncpg
@@ -22,6 +23,12 @@ from .base import (
 
 MINIMUM = 150000
 _ANALYZE_ROWS = 500
+_STATEMENTS = 500
+"""Prepared statements that each connection keeps."""
+_STATEMENT = 100_000
+"""Characters of the longest one that it keeps."""
+_IDLE_SECONDS = 30.0
+"""How long a connection may have been idle that is used without the pool having looked at it."""
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -37,6 +44,9 @@ class PostgreSQL(Database):
         self._grown: dict[str, tuple[int, int]] = {}
         """For each table: rows written before it was last analyzed, and since; by this process."""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._idle: list[tuple[Any, float]] = []
+        """Connections that reads have done with, and since when: the next read takes the last of them."""
+        self._waiting = 0
 
     async def open(self) -> None:
         try:
@@ -44,6 +54,9 @@ class PostgreSQL(Database):
                 self.url,
                 min_size=1,
                 max_size=self._size,
+                reset=_clean,
+                statement_cache_size=_STATEMENTS,
+                max_cacheable_statement_size=_STATEMENT,
                 server_settings={
                     "application_name": "amity",
                     "statement_timeout": str(int(self.timeout * 1000)),
@@ -61,6 +74,9 @@ class PostgreSQL(Database):
 
     async def _disconnect(self) -> None:
         if self._pool is not None:
+            idle, self._idle = self._idle, []
+            for connection, _ in idle:
+                await self._pool.release(connection)
             await self._pool.close()
             self._pool = None
 
@@ -72,28 +88,58 @@ class PostgreSQL(Database):
 
     async def read(self, sql: str, parameters: Sequence[Any] = (), timeout: float | None = None) -> list[Row]:
         try:
-            async with self.pool.acquire() as connection:
+            connection = await self._taken()
+            try:
                 self.ran(sql)
-                return cast(list[Row], await connection.fetch(sql, *parameters, timeout=timeout))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                rows = await connection.fetch(sql, *parameters, timeout=timeout)
+            except BaseException:
+                await self.pool.release(connection)
+                raise
+            if self._waiting:
+                await self.pool.release(connection)
+            else:
+                self._idle.append((connection, monotonic()))
+            return cast(list[Row], rows)
+        except _FAILURES as error:
             raise translate(error, self.timeout) from error
+
+    async def _taken(self) -> Any:
+        """A connection: one that a read has just done with, or the pool's.
+
+        The pool's own taking and giving back costs as much as a small read. So reads keep connections for what
+        comes next, unless somebody waits for the pool.
+        """
+        while self._idle:
+            connection, since = self._idle.pop()
+            if monotonic() - since < _IDLE_SECONDS and not connection.is_closed():
+                return connection
+            await self.pool.release(connection)
+        self._waiting += 1
+        try:
+            return await self.pool.acquire()
+        finally:
+            self._waiting -= 1
 
     async def stream(
         self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
     ) -> AsyncIterator[list[Row]]:
         try:
-            async with self.pool.acquire() as connection, connection.transaction(readonly=True):
-                self.ran(sql)
-                cursor = await connection.cursor(sql, *parameters)
-                while rows := await cursor.fetch(batch):
-                    yield cast(list[Row], rows)
+            connection = await self._taken()
+            try:
+                async with connection.transaction(readonly=True):
+                    self.ran(sql)
+                    cursor = await connection.cursor(sql, *parameters)
+                    while rows := await cursor.fetch(batch):
+                        yield cast(list[Row], rows)
+            finally:
+                await self.pool.release(connection)
         except (asyncpg.PostgresError, OSError) as error:
             raise translate(error, self.timeout) from error
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Transaction]:
         try:
-            connection = await self.pool.acquire()
+            connection = await self._taken()
         except _FAILURES as error:
             raise translate(error, self.timeout) from error
         try:
@@ -185,6 +231,10 @@ class PostgreSQLTransaction:
             await self.connection.executemany(sql, rows)
         except _FAILURES as error:
             raise translate(error, self._database.timeout) from error
+
+
+async def _clean(connection: Any) -> None:
+    """Nothing is done to a connection that is given back: transactions end themselves, and nothing else is set."""
 
 
 def translate(error: BaseException, timeout: float = 0) -> DatabaseError:
