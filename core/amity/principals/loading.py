@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -42,6 +43,8 @@ TOUCHED = timedelta(minutes=1)
 Fetch = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]
 MAX_ACCOUNT = 320
 """Characters of an account's name that are told apart; no e-mail address is longer."""
+MAX_PRINCIPALS = 1_000
+"""Principals of sign-ins that are kept, by what was read of them."""
 MAX_ACCOUNTS = 10_000
 """Accounts whose failed attempts are remembered at most."""
 
@@ -52,6 +55,7 @@ class Access:
     def __init__(self, crm: Crm) -> None:
         self._crm = crm
         self._roles: dict[UUID, Role] = {}
+        self._principals: dict[tuple[Row, ...], Principal] = {}
         self._attempts = _Attempts(
             crm.settings.sign_in.attempts, timedelta(minutes=crm.settings.sign_in.attempt_minutes)
         )
@@ -89,13 +93,7 @@ class Access:
         read = read_token(SESSION, token)
         if read is None:
             return None
-        sql = (
-            f'SELECT {_USER}, {_ROLE}, s."token_hash", s."expires_at", s."last_used_at" '
-            f'FROM {self._table(UserSession)} s JOIN {self._table(User)} u ON u."id" = s."user_id" '
-            f"{self._of_user()} "
-            f'WHERE s."id" = {self._mark(1)} AND s."deleted_at" IS NULL AND {_LIVE}'
-        )
-        rows = await self._read(sql, (self._encode(Kind.ID, read.id),))
+        rows = await self._read(self._by_session, (self._encode(Kind.ID, read.id),))
         if not rows:
             return None
         *_, kept, expires_at, last_used_at = rows[0]
@@ -104,7 +102,16 @@ class Access:
             return None
         ends = now + timedelta(days=self._crm.settings.sign_in.session_days)
         await self._touch(UserSession, read.id, self._time(last_used_at), now, {"expires_at": ends})
-        return await self._user([row[:5] for row in rows])
+        return await self._signed_in(tuple(tuple(row[:5]) for row in rows))
+
+    @cached_property
+    def _by_session(self) -> str:
+        return (
+            f'SELECT {_USER}, {_ROLE}, s."token_hash", s."expires_at", s."last_used_at" '
+            f'FROM {self._table(UserSession)} s JOIN {self._table(User)} u ON u."id" = s."user_id" '
+            f"{self._of_user()} "
+            f'WHERE s."id" = {self._mark(1)} AND s."deleted_at" IS NULL AND {_LIVE}'
+        )
 
     async def by_key(self, text: str) -> Principal | None:
         """Who shows an API key; None if it is none, has expired or was revoked, or whom it acts as is gone."""
@@ -201,6 +208,18 @@ class Access:
         facts = Facts(user=user, team=None if team is None else UUID(str(team)))
         roles = await self._resolved([row[3:5] for row in rows])
         return Principal("user", encode_id(User.options.prefix, user), roles=roles, facts=facts)
+
+    async def _signed_in(self, rows: tuple[Row, ...]) -> Principal:
+        """The same for the same rows: they have the versions of the roles."""
+        found = self._principals.get(rows)
+        if found is not None:
+            return found
+        principal = await self._user(rows)
+        if len(principal.roles) == sum(row[3] is not None for row in rows):
+            if len(self._principals) >= MAX_PRINCIPALS:
+                self._principals.clear()
+            self._principals[rows] = principal
+        return principal
 
     async def _customer(self, id: UUID, roles: Sequence[Row]) -> Principal:
         name = encode_id(Customer.options.prefix, id)
