@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -211,3 +212,47 @@ async def test_a_given_value_keeps_to_itself() -> None:
             look(shout)
     assert shout.known(len) == 3
     assert [value for *_, value in track.guards] == [3]
+
+
+async def test_a_walk_by_cursors_is_planned_with_nulls_on_the_way(crm: Crm, documents: Documents) -> None:
+    document = """query Walk($after: String) {
+      customers(orderBy: [{source: ASC}], first: 1, after: $after) {
+        nodes { name source } pageInfo { hasNextPage endCursor }
+      }
+    }"""
+    seen, after, more = [], None, True
+    while more:
+        variables: dict[str, Any] = {} if after is None else {"after": after}
+        page = (await execute_with(crm, documents, document, variables))["customers"]
+        seen += [row["name"] for row in page["nodes"]]
+        after, more = page["pageInfo"]["endCursor"], page["pageInfo"]["hasNextPage"]
+    assert sorted(seen) == sorted(await names(crm, documents))
+    # one without a cursor, one with a source in it, one with none; and one for the names
+    assert documents.plans.made == 4
+
+
+async def test_a_changed_role_is_in_effect_at_the_next_request(crm: Crm, documents: Documents) -> None:
+    before = agent(crm, "all")
+    assert len(await names(crm, documents, before)) == 5
+    code = crm.catalog["Customer"].code
+    without_name = frozenset(crm.catalog["Customer"].field_names()) - {"name"}
+    for version, grant, refused in (
+        (1, TypeGrant(RowRule("none")), ""),
+        (2, TypeGrant(fields=without_name), "may not read Customer.name"),
+        (3, None, "may not read customers"),
+    ):
+        grants = {} if grant is None else {(code, "read"): grant}
+        changed = replace(before, roles=(replace(before.roles[0], version=version, grants=grants),))  # type: ignore[type-var]
+        result = await ask(crm, documents, NAMED, {}, changed)
+        if refused:
+            assert refused in result.errors[0].message
+        else:
+            assert json.loads(result.encode()) == {"data": {"customers": {"nodes": []}}}
+
+
+async def test_documents_are_kept_within_a_bound(crm: Crm) -> None:
+    documents = Documents(built(crm)[0])
+    for number in range(60):
+        documents.prepare(f"# {number:045000}\n{{ customers {{ totalCount }} }}")
+    assert documents._size == sum(map(len, documents._kept)) <= 2_000_000
+    assert len(documents._kept) < 50

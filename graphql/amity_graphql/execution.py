@@ -39,6 +39,9 @@ from .schema import Api
 _MAX_KEPT = 50_000
 """Characters of a document that is kept; one longer was hardly written to be sent again."""
 
+_MAX_SIZE = 2_000_000
+"""Characters of all documents that are kept; parsed they take a hundred times as much memory."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -76,6 +79,7 @@ class Documents:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        self._size = 0
         self.plans = Plans(api.settings)
 
     def prepare(self, text: str) -> Prepared:
@@ -87,8 +91,10 @@ class Documents:
         most = self._api.settings.cached_documents
         if most and len(text) <= _MAX_KEPT:
             self._kept[text] = found
-            if len(self._kept) > most:
-                self._kept.popitem(last=False)
+            self._size += len(text)
+            while len(self._kept) > most or self._size > _MAX_SIZE:
+                gone, _ = self._kept.popitem(last=False)
+                self._size -= len(gone)
         return found
 
     def _prepare(self, text: str) -> Prepared:

@@ -1,0 +1,41 @@
+"""Connections are handed from read to read: nobody waits for ever, and what was given up comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from amity import SYSTEM, Customer, Session
+from amity.testing import make_crm
+
+
+async def test_reads_streams_and_units_share_few_connections(server_url: str | None) -> None:
+    async with make_crm(settings={"pool_size": 2}, server_url=server_url) as crm:
+        session = crm.acting_as(SYSTEM)
+        rows = [{"kind": "person", "name": f"Customer {number}"} for number in range(20)]
+        assert not (await session.create(Customer, rows)).errors
+
+        async def read() -> int:
+            return await session.find(Customer).count()
+
+        async def stream() -> int:
+            return sum([1 async for _ in crm.database.stream("select id from core_customer", batch=5)])
+
+        async def write() -> int:
+            async def work(within: Session) -> int:
+                return await within.find(Customer).count()
+
+            return await session.transact(work)
+
+        async with asyncio.timeout(60):
+            for _ in range(3):
+                found = await asyncio.gather(*(work() for work in (read, stream, write, read) for _ in range(6)))
+                assert set(found) == {20, 4}
+                given_up = [asyncio.create_task(read()) for _ in range(6)]
+                await asyncio.sleep(0)
+                for task in given_up:
+                    task.cancel()
+                for task in given_up:
+                    with suppress(asyncio.CancelledError):
+                        await task
+            assert await read() == 20
