@@ -251,11 +251,3 @@ async def test_a_changed_role_is_in_effect_at_the_next_request(crm: Crm, documen
             assert refused in result.errors[0].message
         else:
             assert json.loads(result.encode()) == {"data": {"customers": {"nodes": []}}}
-
-
-async def test_documents_are_kept_within_a_bound(crm: Crm) -> None:
-    documents = Documents(built(crm)[0])
-    for number in range(60):
-        documents.prepare(f"# {number:045000}\n{{ customers {{ totalCount }} }}")
-    assert documents._size == sum(map(len, documents._kept)) <= 2_000_000
-    assert len(documents._kept) < 50

@@ -39,9 +39,6 @@ from .schema import Api
 _MAX_KEPT = 50_000
 """Characters of a document that is kept; one longer was hardly written to be sent again."""
 
-_MAX_SIZE = 2_000_000
-"""Characters of all documents that are kept; parsed they take a hundred times as much memory."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -79,7 +76,6 @@ class Documents:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
-        self._size = 0
         self.plans = Plans(api.settings)
 
     def prepare(self, text: str) -> Prepared:
@@ -91,10 +87,8 @@ class Documents:
         most = self._api.settings.cached_documents
         if most and len(text) <= _MAX_KEPT:
             self._kept[text] = found
-            self._size += len(text)
-            while len(self._kept) > most or self._size > _MAX_SIZE:
-                gone, _ = self._kept.popitem(last=False)
-                self._size -= len(gone)
+            if len(self._kept) > most:
+                self._kept.popitem(last=False)
         return found
 
     def _prepare(self, text: str) -> Prepared:
@@ -123,16 +117,14 @@ async def execute(
     prepared = documents.prepare(document)
     if prepared.errors or prepared.document is None:
         return Result(errors=prepared.errors, ran=False)
-    if len(document) <= _MAX_KEPT and context.session.principal.kind != "anonymous":
-        try:
-            found = await planned(
-                context, documents.plans, prepared.document, document, variables or {}, operation_name
-            )
-        except DatabaseError as error:
-            context = replace(context, failed=error)
-        else:
-            if found is not None:
-                return Result(found.data, body=found.body if context.spliced else None)
+    try:
+        found = await planned(
+            context, documents.plans, prepared.document, document, variables or {}, operation_name
+        )
+    except DatabaseError as error:
+        context, found = replace(context, failed=error), None
+    if found is not None:
+        return Result(found.data, body=found.body if context.spliced else None)
     return await _run(context, prepared.document, variables, operation_name)
 
 

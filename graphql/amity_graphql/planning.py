@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 MAX_CHARACTERS = 16_000_000
 """Characters of documents and statements that are kept in plans."""
+MAX_DOCUMENT = 50_000
+"""Characters of a document that is planned; one longer was hardly written to be sent again."""
 _MAX_SHAPE = 200
 """Values in the variables of a request that is planned; imports bring thousands, and are no queries."""
 _TRIES = 3
@@ -209,7 +211,9 @@ async def planned(
     """
     session = context.session
     rights = plan_key(session.rights)
-    if not plans.most or rights is None or session.unit is not None:
+    if not plans.most or rights is None or session.unit is not None or len(text) > MAX_DOCUMENT:
+        return None
+    if session.principal.kind == "anonymous":
         return None
     shape = _shape(variables)
     if shape is None:
