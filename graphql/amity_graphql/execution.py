@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,14 +26,14 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import validate_document
 
 from . import limits
+from .bounded import Bounded
+from .cost import Costs, DocumentCost
 from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded, told
 from .executor import Executor
 from .parts import GraphQLContext
+from .persisted import Asked, Persisted, registered
 from .reading import Spliced
 from .schema import Api
-
-_MAX_KEPT = 50_000
-"""Characters of a document that is kept; one longer was hardly written to be sent again."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,15 @@ class Result:
     data: Any = None
     errors: tuple[GraphQLError, ...] = ()
     ran: bool = True
+    extensions: Mapping[str, Any] | None = None
 
     def formatted(self) -> dict[str, Any]:
         """As the GraphQL specification has it."""
         found: dict[str, Any] = {"data": self.data} if self.ran else {}
         if self.errors:
             found["errors"] = [dict(error.formatted) for error in self.errors]
+        if self.extensions:
+            found["extensions"] = dict(self.extensions)
         return found
 
     def encode(self) -> bytes:
@@ -63,6 +65,12 @@ class Prepared:
 
     document: DocumentNode | None
     errors: tuple[GraphQLError, ...]
+    cost: DocumentCost | None = None
+    """What its operations cost, if nothing is wrong with it."""
+
+    def refusal(self, operation_name: str | None, variables: Mapping[str, Any] | None) -> GraphQLError | None:
+        """What is too large about an operation with these variables, as they were sent, if anything is."""
+        return None if self.cost is None else self.cost.refusal(operation_name, variables or {})
 
 
 class Documents:
@@ -70,20 +78,28 @@ class Documents:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        settings = api.settings
+        self._kept: Bounded[Prepared] = Bounded(settings.cached_documents, settings.cached_characters)
+        self.costs = Costs(api.graphql, settings)
+        known = registered(settings.persisted_operations, lambda text: self._prepare(text).errors)
+        self.persisted = Persisted(settings, known)
 
     def prepare(self, text: str) -> Prepared:
         found = self._kept.get(text)
-        if found is not None:
-            self._kept.move_to_end(text)
-            return found
-        found = self._prepare(text)
-        most = self._api.settings.cached_documents
-        if most and len(text) <= _MAX_KEPT:
-            self._kept[text] = found
-            if len(self._kept) > most:
-                self._kept.popitem(last=False)
+        if found is None:
+            found = self._prepare(text)
+            self._kept.put(text, found, len(text))
         return found
+
+    def text(self, asked: Asked) -> str | GraphQLError:
+        """The text of the document that a request is about, or why it is not answered."""
+        return self.persisted.text(asked, lambda text: not self.prepare(text).errors)
+
+    def cost(self, text: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> dict[str, int]:
+        """What an operation costs, and may cost; empty where it can't be run."""
+        cost = self.prepare(text).cost
+        value = cost.estimate(operation_name, variables or {}) if cost is not None else None
+        return {} if cost is None or value is None else {"value": value, "most": cost.most(operation_name)}
 
     def _prepare(self, text: str) -> Prepared:
         try:
@@ -96,8 +112,13 @@ class Documents:
         too_large = limits.check(document, self._api.settings)
         if too_large is not None:
             return Prepared(document, (too_large,))
-        errors = validate_document(self._api.graphql, document, tuple(specified_rules))
-        return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
+        try:
+            errors = validate_document(self._api.graphql, document, tuple(specified_rules))
+        except RecursionError:
+            return Prepared(document, (limits.nested_too_deeply(),))
+        if errors:
+            return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
+        return Prepared(document, (), self.costs.document(document))
 
 
 async def execute(
@@ -111,6 +132,9 @@ async def execute(
     prepared = documents.prepare(document)
     if prepared.errors or prepared.document is None:
         return Result(errors=prepared.errors, ran=False)
+    too_large = prepared.refusal(operation_name, variables)
+    if too_large is not None:
+        return Result(errors=(too_large,), ran=False)
     return await _run(context, prepared.document, variables, operation_name)
 
 
@@ -132,6 +156,9 @@ async def explain(
     if operation is not None and operation.operation is not OperationType.QUERY:
         error = GraphQLError("only queries can be explained; a mutation would run", operation)
         return [], (coded(error, BAD_USER_INPUT),)
+    too_large = prepared.refusal(operation_name, variables)
+    if too_large is not None:
+        return [], (too_large,)
     noted: list[Any] = []
     result = await _run(replace(context, explained=noted), prepared.document, variables, operation_name)
     statements = [(statement.sql, statement.parameters) for statement in noted]
