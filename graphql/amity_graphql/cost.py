@@ -199,6 +199,11 @@ class DocumentCost:
         except RecursionError:
             return nested_too_deeply()
 
+    def steps(self, name: str | None) -> int:
+        """How many places of the document were looked at to tell it; a fragment is looked at once."""
+        operation = self._operation(name)
+        return 0 if operation is None else operation.steps
+
     def most(self, name: str | None) -> int:
         """What an operation may cost."""
         operation = self._operation(name)
@@ -216,10 +221,7 @@ class DocumentCost:
 
 
 class _Operation:
-    """One operation, as far as its cost can be told without its variables.
-
-    ``steps`` says how many places of the document were looked at; a fragment is looked at once.
-    """
+    """One operation, as far as its cost can be told without its variables."""
 
     def __init__(self, document: DocumentCost, node: OperationDefinitionNode) -> None:
         self.document = document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -79,17 +80,22 @@ class Documents:
     def __init__(self, api: Api) -> None:
         self._api = api
         settings = api.settings
-        self._kept: Bounded[Prepared] = Bounded(settings.cached_documents, settings.cached_characters)
+        self.kept: Bounded[Prepared] = Bounded(settings.cached_documents, settings.cached_characters)
         self.costs = Costs(api.graphql, settings)
-        known = registered(settings.persisted_operations, lambda text: self._prepare(text).errors)
-        self.persisted = Persisted(settings, known)
 
     def prepare(self, text: str) -> Prepared:
-        found = self._kept.get(text)
+        found = self.kept.get(text)
         if found is None:
             found = self._prepare(text)
-            self._kept.put(text, found, len(text))
+            self.kept.put(text, found, len(text))
         return found
+
+    @cached_property
+    def persisted(self) -> Persisted:
+        """What can be named by a hash. Raises CompositionError for registered operations that can't be run."""
+        settings = self._api.settings
+        known = registered(settings.persisted_operations, lambda text: self._prepare(text).errors)
+        return Persisted(settings, known)
 
     def text(self, asked: Asked) -> str | GraphQLError:
         """The text of the document that a request is about, or why it is not answered."""
