@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -395,3 +397,24 @@ async def test_different_documents_take_a_bounded_place(server_url: str | None) 
         assert len(documents.kept) <= 15
         # the one used last is there, and so the same object
         assert documents.prepare(document) is documents.prepare(document)
+
+
+async def test_a_document_that_is_not_kept_any_more_is_gone_without_the_garbage_collector() -> None:
+    async with make_crm(settings={"plugins": ["graphql"], "graphql": {"cached_documents": 1}}) as small:
+        documents = api.built(small)[1]
+        for text in (
+            "query($n: Int) { teams(first: $n) { nodes { id } } }",
+            "{ teams { nodes { nmae } } }",
+            "{ teams {",
+        ):
+            prepared = documents.prepare(text)
+            prepared.refusal(None, {"n": 3})
+            gc.collect()  # what validation leaves behind is young, and soon found
+            gone = [weakref.ref(item) for item in (prepared, prepared.document) if item is not None]
+            gc.disable()
+            try:
+                del prepared
+                documents.prepare("{ __typename }")
+                assert [item() for item in gone] == [None] * len(gone)
+            finally:
+                gc.enable()

@@ -207,8 +207,7 @@ class DocumentCost:
     def most(self, name: str | None) -> int:
         """What an operation may cost."""
         operation = self._operation(name)
-        limit = self.costs.settings.max_cost
-        return max(limit, self.costs.introspection) if operation and operation.introspects else limit
+        return self.costs.settings.max_cost if operation is None else operation.most
 
     def _operation(self, name: str | None) -> _Operation | None:
         found = self._operations.get(name)
@@ -216,18 +215,20 @@ class DocumentCost:
             nodes = [item for item in self._nodes if name is None or (item.name and item.name.value == name)]
             if len(nodes) != 1:
                 return None  # told where it is run
-            found = self._operations[name] = _Operation(self, nodes[0])
+            found = self._operations[name] = _Operation(self.costs, self.fragments, nodes[0])
         return found
 
 
 class _Operation:
     """One operation, as far as its cost can be told without its variables."""
 
-    def __init__(self, document: DocumentCost, node: OperationDefinitionNode) -> None:
-        self.document = document
-        self.costs = document.costs
-        self.settings = document.costs.settings
-        self.schema = document.costs.schema
+    def __init__(
+        self, costs: Costs, fragments: Mapping[str, FragmentDefinitionNode], node: OperationDefinitionNode
+    ) -> None:
+        self.costs = costs
+        self.fragments = fragments
+        self.settings = costs.settings
+        self.schema = costs.schema
         self.node = node
         self.defaults = {
             item.variable.name.value: item.default_value
@@ -238,7 +239,7 @@ class _Operation:
         """The sizes of pages that are asked for: the argument, how many, and where."""
         self.steps = 0
         self._looked: dict[int, _Looked] = {}
-        self._fragments: dict[str, Form] = {}
+        self._measured: dict[str, Form] = {}
         self.root: Any = self.schema.get_root_type(node.operation)
         self.introspects = all(
             item.name.value.startswith("__") for item in self._roots(node.selection_set.selections)
@@ -260,7 +261,7 @@ class _Operation:
             asked = size if isinstance(size, int) else size.value(variables)
             if asked is not None and asked > self.settings.max_page_size:
                 return too_large(name, asked, self.settings, field)
-        value, most = self.total.of(variables), self.document.most(self._name)
+        value, most = self.total.of(variables), self.most
         if value <= most:
             return None
         node, path, value = self._heaviest(variables, value, most)
@@ -270,8 +271,9 @@ class _Operation:
         return beyond("max_cost", value, most, what, allowed, node, path or None)
 
     @property
-    def _name(self) -> str | None:
-        return self.node.name.value if self.node.name else None
+    def most(self) -> int:
+        limit = self.settings.max_cost
+        return max(limit, self.costs.introspection) if self.introspects else limit
 
     # --- looking at selections --------------------------------------------------------------------------------
 
@@ -304,11 +306,11 @@ class _Operation:
         return found
 
     def _fragment(self, name: str) -> tuple[Form, Any]:
-        definition = self.document.fragments[name]
+        definition = self.fragments[name]
         type_ = self.schema.get_type(definition.type_condition.name.value)
-        if name not in self._fragments:
-            self._fragments[name] = self._selections(definition.selection_set, type_)
-        return self._fragments[name], type_
+        if name not in self._measured:
+            self._measured[name] = self._selections(definition.selection_set, type_)
+        return self._measured[name], type_
 
     def _field(self, item: FieldNode, type_: Any) -> _Looked:
         name = item.name.value
@@ -437,7 +439,7 @@ class _Operation:
 
     def _below(self, item: SelectionNode) -> SelectionSetNode | None:
         if isinstance(item, FragmentSpreadNode):
-            return self.document.fragments[item.name.value].selection_set
+            return self.fragments[item.name.value].selection_set
         assert isinstance(item, (FieldNode, InlineFragmentNode))
         return item.selection_set
 
