@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from amity import SYSTEM, Crm
 from amity.testing import make_crm, recorded
-from amity_graphql import api, execute, limits
+from amity_graphql import api, execute, execution, limits
 from amity_graphql.settings import GraphQLSettings
 
 from . import company
@@ -418,3 +418,24 @@ async def test_a_document_that_is_not_kept_any_more_is_gone_without_the_garbage_
                 assert [item() for item in gone] == [None] * len(gone)
             finally:
                 gc.enable()
+
+
+async def test_what_validation_leaves_behind_is_found_after_so_many_documents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution, "COLLECTED", 20)
+    async with make_crm(settings={"plugins": ["graphql"], "graphql": {"cached_documents": 0}}) as small:
+        documents = api.built(small)[1]
+        text = "{ teams { nodes { nmae } } }"
+        gone = weakref.ref(documents.prepare(text).document or documents)
+        gc.collect()
+        assert gone() is None
+        gc.disable()
+        try:
+            found = [
+                weakref.ref(documents.prepare(text).document or documents) for _ in range(execution.COLLECTED)
+            ]
+        finally:
+            gc.enable()
+        # the last one counted twenty before it was handed out
+        assert sum(item() is not None for item in found) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +36,10 @@ from .parts import GraphQLContext
 from .persisted import Asked, Persisted, registered
 from .reading import Spliced
 from .schema import Api
+
+COLLECTED = 1_000
+"""After so many new documents the garbage collector looks through everything. Validation leaves cycles behind, and
+a server lets it run so rarely that they would add up to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,16 @@ class Documents:
         settings = api.settings
         self.kept: Bounded[Prepared] = Bounded(settings.cached_documents, settings.cached_characters)
         self.costs = Costs(api.graphql, settings)
+        self._new = 0
 
     def prepare(self, text: str) -> Prepared:
         found = self.kept.get(text)
         if found is None:
             found = self._prepare(text)
             self.kept.put(text, found, len(text))
+            self._new += 1
+            if self._new % COLLECTED == 0:
+                gc.collect()
         return found
 
     @cached_property
