@@ -187,6 +187,7 @@ def test_no_setting_stands_in_the_docs_that_is_not_there() -> None:
 
 
 KEY = new_key()
+EXAMPLES = ROOT / "graphql" / "amity_graphql" / "examples.graphql"
 TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_DATABASE_URL": ("sqlite:///other.sqlite3", "sqlite:///other.sqlite3"),
     "AMITY_PLUGINS": ("csv, graphql", ["csv", "graphql"]),
@@ -211,6 +212,7 @@ TRIED: dict[str, tuple[str, Any]] = {
         '[{"label": "Mia", "email": "mia@ourcompany.example", "password": "x"}]',
         [SignIn(label="Mia", email="mia@ourcompany.example", password="x")],
     ),
+    "AMITY_GRAPHQL__PERSISTED_OPERATIONS": (str(EXAMPLES), EXAMPLES),
     "AMITY_CSV__FOLDER": ("/srv/files", Path("/srv/files")),
 }
 """Texts of variables, and what they mean; numbers and booleans are made up."""

@@ -335,7 +335,7 @@ async def test_a_list_that_is_too_long_is_refused(make_crm: MakeCrm) -> None:
         session = crm.acting_as(SYSTEM)
         document = 'mutation { createTeams(input: [{name: "a"}, {name: "b"}, {name: "c"}]) { teams { name } } }'
         result = await execute(crm, session, document)
-        assert result.errors[0].message == "input has 3 items; at most 2 are taken at once"
+        assert result.errors[0].message == "input has 3 items; at most 2 are taken at once (max_list in [graphql])"
         assert await session.find("Team").count() == 0
 
 

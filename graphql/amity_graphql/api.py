@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from strawberry.printer import print_schema
 
 from . import execution
+from .errors import placed
 from .execution import Documents, Result
 from .parts import GraphQLContext
 from .schema import Api
@@ -69,17 +70,28 @@ async def explain(
     return statements
 
 
+def cost(
+    crm: Crm, document: str, variables: Mapping[str, Any] | None = None, operation_name: str | None = None
+) -> dict[str, int]:
+    """What an operation costs (``value``) and may cost (``most``); empty for one that can't be run.
+
+    A field counts once for every record that it could be asked of; see ``max_cost`` of the settings.
+    """
+    return built(crm)[1].cost(document, operation_name, variables)
+
+
+def problems(crm: Crm) -> Callable[[str], Sequence[GraphQLError]]:
+    """A function that says what is wrong with a document, without running it."""
+    documents = built(crm)[1]
+    return lambda text: documents.prepare(text).errors
+
+
 class Unexplained(ValueError):
     """Raised when a document has no statements to show; ``errors`` say why."""
 
     def __init__(self, errors: tuple[GraphQLError, ...]) -> None:
         self.errors = errors
-        super().__init__("\n".join(_placed(error) for error in errors))
-
-
-def _placed(error: GraphQLError) -> str:
-    places = [f"line {place.line}, column {place.column}" for place in error.locations or ()]
-    return f"{error.message} ({'; '.join(places)})" if places else error.message
+        super().__init__("\n".join(placed(error) for error in errors))
 
 
 def sdl(crm: Crm) -> str:

@@ -13,6 +13,7 @@ from amity.query import QueryError, parse_order, parse_where
 from amity.tree import Condition, OrderKey
 
 from .errors import bad_input
+from .limits import too_large, too_long
 from .names import EntityNames, Input
 from .settings import GraphQLSettings
 
@@ -59,7 +60,7 @@ class Arguments:
             if value is not None and value < 0:
                 raise bad_input(f"{name} is {value}; expected a number from 0 to {most}")
             if value is not None and value > most:
-                raise bad_input(f"{name} is {value}; at most {most} records are given at once")
+                raise too_large(name, value, self.settings)
         if first is None and last is None:
             first = self.settings.page_size
         return first, after, last, before
@@ -124,9 +125,8 @@ class Arguments:
 
     def limited(self, name: str, items: Sequence[Any]) -> Sequence[Any]:
         """The items, if they are not too many. Raises GraphQLError."""
-        most = self.settings.max_list
-        if len(items) > most:
-            raise bad_input(f"{name} has {len(items)} items; at most {most} are taken at once")
+        if len(items) > self.settings.max_list:
+            raise too_long(name, len(items), self.settings)
         return items
 
 

@@ -1,4 +1,4 @@
-"""Commands: ``amity schema``, ``amity query``, ``amity explain``."""
+"""Commands: ``amity schema``, ``amity query``, ``amity explain``, ``amity operations``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amity import SYSTEM, Principal
 from amity.cli.app import App, told
 from amity.crm import Crm
 
-from . import api
+from . import api, persisted
 from .execution import Result
 
 
@@ -90,6 +90,7 @@ def explain(
         try:
             session = crm.acting_as(await _principal(crm, email))
             statements = await api.explain(crm, session, document, variables, operation)
+            cost = api.cost(crm, document, variables, operation)
         except api.Unexplained as error:
             raise click.ClickException(str(error)) from error
         parts = []
@@ -98,9 +99,27 @@ def explain(
             shown += [f"-- {place}: {value!r}" for place, value in enumerate(parameters, 1)]
             shown += ["", await crm.database.explain(sql, parameters)]
             parts.append("\n".join(shown))
-        return parts
+        return [*parts, f"-- costs {cost['value']:,} of at most {cost['most']:,}"] if cost else parts
 
     click.echo("\n\n".join(app.run(work, dispatch=False)))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
+@click.pass_obj
+def operations(app: App, folder: Path, output: Path | None) -> None:
+    """Print the manifest of the GraphQL documents in FOLDER: what each is named by, and its text.
+
+    Fails if one does not fit the schema.
+    """
+    with told():
+        found = persisted.registered(folder, api.problems(app.crm))
+    text = json.dumps(found, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 async def _principal(crm: Crm, email: str | None) -> Principal:
@@ -113,4 +132,4 @@ async def _principal(crm: Crm, email: str | None) -> Principal:
         raise click.ClickException(str(error)) from error
 
 
-COMMANDS: tuple[click.Command, ...] = (schema, query, explain)
+COMMANDS: tuple[click.Command, ...] = (schema, query, explain, operations)

@@ -24,6 +24,10 @@ INTERNAL = "INTERNAL"
 PLUGIN_FAILED = "PLUGIN_FAILED"
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+OPERATION_NOT_ALLOWED = "OPERATION_NOT_ALLOWED"
 _REFERENCE = "_amity_reference"
 _CODES = {"bad_request": BAD_USER_INPUT, "not_found": BAD_USER_INPUT, "conflict": CONFLICT}
 
@@ -58,6 +62,12 @@ def coded(error: GraphQLError, code: str) -> GraphQLError:
     """The same error with a code, if it has none yet."""
     error.extensions = {"code": code, **(error.extensions or {})}
     return error
+
+
+def placed(error: GraphQLError) -> str:
+    """The message of an error with its place in the document, for people at a terminal."""
+    places = [f"line {place.line}, column {place.column}" for place in error.locations or ()]
+    return f"{error.message} ({'; '.join(places)})" if places else error.message
 
 
 def _told(error: Exception, plugin: str | None, field: str) -> GraphQLError:

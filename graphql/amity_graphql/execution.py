@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -29,15 +30,19 @@ from strawberry.schema.schema import validate_document
 from amity.database import DatabaseError
 
 from . import limits
+from .bounded import Bounded
+from .cost import Costs, DocumentCost
 from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded, told
 from .executor import Executor
 from .parts import GraphQLContext
+from .persisted import Asked, Persisted, registered
 from .planning import Plans, planned
 from .reading import Spliced
 from .schema import Api
 
-_MAX_KEPT = 50_000
-"""Characters of a document that is kept; one longer was hardly written to be sent again."""
+COLLECTED = 1_000
+"""After so many new documents the garbage collector looks through everything. Validation leaves cycles behind, and
+a server lets it run so rarely that they would add up to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,15 @@ class Result:
     ran: bool = True
     body: bytes | None = None
     """The response, where it is known already."""
+    extensions: Mapping[str, Any] | None = None
 
     def formatted(self) -> dict[str, Any]:
         """As the GraphQL specification has it."""
         found: dict[str, Any] = {"data": self.data} if self.ran else {}
         if self.errors:
             found["errors"] = [dict(error.formatted) for error in self.errors]
+        if self.extensions:
+            found["extensions"] = dict(self.extensions)
         return found
 
     def encode(self) -> bytes:
@@ -68,6 +76,12 @@ class Prepared:
 
     document: DocumentNode | None
     errors: tuple[GraphQLError, ...]
+    cost: DocumentCost | None = None
+    """What its operations cost, if nothing is wrong with it."""
+
+    def refusal(self, operation_name: str | None, variables: Mapping[str, Any] | None) -> GraphQLError | None:
+        """What is too large about an operation with these variables, as they were sent, if anything is."""
+        return None if self.cost is None else self.cost.refusal(operation_name, variables or {})
 
 
 class Documents:
@@ -75,35 +89,73 @@ class Documents:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._kept: OrderedDict[str, Prepared] = OrderedDict()
-        self.plans = Plans(api.settings)
+        settings = api.settings
+        self.kept: Bounded[Prepared] = Bounded(settings.cached_documents, settings.cached_characters)
+        self.plans = Plans(settings)
+        self.costs = Costs(api.graphql, settings)
+        self._new = 0
 
     def prepare(self, text: str) -> Prepared:
-        found = self._kept.get(text)
-        if found is not None:
-            self._kept.move_to_end(text)
-            return found
-        found = self._prepare(text)
-        most = self._api.settings.cached_documents
-        if most and len(text) <= _MAX_KEPT:
-            self._kept[text] = found
-            if len(self._kept) > most:
-                self._kept.popitem(last=False)
+        found = self.kept.get(text)
+        if found is None:
+            found = self._prepare(text)
+            self.kept.put(text, found, len(text))
+            self._new += 1
+            if self._new % COLLECTED == 0:
+                gc.collect()
         return found
+
+    @cached_property
+    def persisted(self) -> Persisted:
+        """What can be named by a hash. Raises CompositionError for registered operations that can't be run."""
+        settings = self._api.settings
+        known = registered(settings.persisted_operations, lambda text: self._prepare(text).errors)
+        return Persisted(settings, known)
+
+    def text(self, asked: Asked) -> str | GraphQLError:
+        """The text of the document that a request is about, or why it is not answered."""
+        return self.persisted.text(asked, lambda text: not self.prepare(text).errors)
+
+    def cost(self, text: str, operation_name: str | None, variables: Mapping[str, Any] | None) -> dict[str, int]:
+        """What an operation costs, and may cost; empty where it can't be run."""
+        cost = self.prepare(text).cost
+        value = cost.estimate(operation_name, variables or {}) if cost is not None else None
+        return {} if cost is None or value is None else {"value": value, "most": cost.most(operation_name)}
 
     def _prepare(self, text: str) -> Prepared:
         try:
-            document = parse(text, max_tokens=limits.MAX_TOKENS)
+            document = parsed(text)
         except GraphQLSyntaxError as error:
-            return Prepared(None, (coded(error, PARSE_FAILED),))
+            # its traceback holds on to all that the parser had
+            return Prepared(None, (coded(error.with_traceback(None), PARSE_FAILED),))
         except RecursionError:
             too_deep = GraphQLError("the document is nested too deeply to be read")
             return Prepared(None, (coded(too_deep, PARSE_FAILED),))
         too_large = limits.check(document, self._api.settings)
         if too_large is not None:
             return Prepared(document, (too_large,))
-        errors = validate_document(self._api.graphql, document, tuple(specified_rules))
-        return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
+        try:
+            errors = validate_document(self._api.graphql, document, tuple(specified_rules))
+        except RecursionError:
+            return Prepared(document, (limits.nested_too_deeply(),))
+        if errors:
+            return Prepared(document, tuple(coded(error, VALIDATION_FAILED) for error in errors))
+        return Prepared(document, (), self.costs.document(document))
+
+
+def parsed(text: str) -> DocumentNode:
+    """The document of a text, free of cycles: what is not kept any more is gone at once.
+
+    The garbage collector, which a server lets run rarely, would find it after hundreds of thousands of documents.
+    Places in the text need no links between tokens.
+    """
+    document = parse(text, max_tokens=limits.MAX_TOKENS)
+    token = document.loc.start_token if document.loc is not None else None
+    while token is not None:
+        following = token.next
+        token.prev = token.next = None
+        token = following
+    return document
 
 
 async def execute(
@@ -117,6 +169,9 @@ async def execute(
     prepared = documents.prepare(document)
     if prepared.errors or prepared.document is None:
         return Result(errors=prepared.errors, ran=False)
+    too_large = prepared.refusal(operation_name, variables)
+    if too_large is not None:
+        return Result(errors=(too_large,), ran=False)
     try:
         found = await planned(
             context, documents.plans, prepared.document, document, variables or {}, operation_name
@@ -146,6 +201,9 @@ async def explain(
     if operation is not None and operation.operation is not OperationType.QUERY:
         error = GraphQLError("only queries can be explained; a mutation would run", operation)
         return [], (coded(error, BAD_USER_INPUT),)
+    too_large = prepared.refusal(operation_name, variables)
+    if too_large is not None:
+        return [], (too_large,)
     noted: list[Any] = []
     result = await _run(replace(context, explained=noted), prepared.document, variables, operation_name)
     statements = [(statement.sql, statement.parameters) for statement in noted]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,10 +19,11 @@ from starlette.types import Receive, Scope, Send
 from amity.access import Principal
 from amity.signin import authenticate
 
-from . import api, assets, execution, graphiql
+from . import api, assets, execution, graphiql, persisted
 from .errors import BAD_USER_INPUT, NOT_ALLOWED, UNAUTHENTICATED, coded, told
 from .execution import Result
 from .parts import GraphQLContext
+from .persisted import Asked
 from .settings import GraphQLSettings
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ class BadRequest(Exception):
 class Operation:
     """The parameters of a GraphQL request."""
 
-    document: str
+    asked: Asked
     variables: Mapping[str, Any] | None
     name: str | None
+    tells_cost: bool = False
+    """Whether the answer is to tell what it costs: ``{"extensions": {"cost": true}}``."""
 
 
 def routes(crm: Crm, settings: GraphQLSettings) -> list[BaseRoute]:
@@ -120,8 +123,15 @@ def _status(result: Result) -> int:
 async def _run(crm: Crm, principal: Principal, request: Request, operation: Operation) -> Result:
     schema, documents = api.built(crm)
     session = crm.acting_as(principal, origin="graphql")
+    text = documents.text(operation.asked)
+    if isinstance(text, GraphQLError):
+        return Result(errors=(text,), ran=False)
     context = GraphQLContext(crm, session, schema, request, spliced=True)
-    return await execution.execute(context, documents, operation.document, operation.variables, operation.name)
+    result = await execution.execute(context, documents, text, operation.variables, operation.name)
+    if operation.tells_cost:
+        cost = documents.cost(text, operation.name, operation.variables)
+        result = replace(result, extensions={"cost": cost or None}, body=None)
+    return result
 
 
 def _explorer(crm: Crm, request: Request, settings: GraphQLSettings) -> Response:
@@ -200,9 +210,6 @@ def read(body: bytes, settings: GraphQLSettings) -> Operation:
         raise BadRequest(400, 'the body is no GraphQL request; expected a JSON object like {"query": "{ … }"}')
     if _deeper(value, settings.max_json_depth):
         raise BadRequest(400, too_deep)
-    document = value.get("query")
-    if not isinstance(document, str) or not document.strip():
-        raise BadRequest(400, "query is missing; expected the text of a GraphQL document")
     for key, kind, expected in (
         ("variables", dict, "an object"),
         ("operationName", str, "a text"),
@@ -210,7 +217,12 @@ def read(body: bytes, settings: GraphQLSettings) -> Operation:
     ):
         if value.get(key) is not None and not isinstance(value[key], kind):
             raise BadRequest(400, f"{key} is {type(value[key]).__name__}; expected {expected}")
-    return Operation(document, value.get("variables"), value.get("operationName") or None)
+    try:
+        asked = persisted.asked(value)
+    except ValueError as error:
+        raise BadRequest(400, str(error)) from None
+    tells_cost = (value.get("extensions") or {}).get("cost") is True
+    return Operation(asked, value.get("variables"), value.get("operationName") or None, tells_cost)
 
 
 def _deeper(value: Any, most: int) -> bool:

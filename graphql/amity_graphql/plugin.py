@@ -32,7 +32,8 @@ class GraphQL(Plugin[GraphQLSettings]):
         self._built: tuple[Composition, Api, Documents] | None = None
 
     def layer(self, composition: Composition) -> None:
-        self._api(composition)
+        _, documents = self._api(composition)
+        documents.persisted  # noqa: B018, so that what does not fit is told at the start
 
     def commands(self) -> Sequence[click.Command]:
         return COMMANDS
