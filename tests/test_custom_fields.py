@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from amity import (
     Stage,
     Update,
 )
-from amity.access.roles import Role
+from amity.access import Verb
+from amity.access.roles import Role, TypeGrant
 from amity.change import storage
 from amity.composition import CompositionError, compose
 from amity.database import Transaction
@@ -225,7 +226,7 @@ async def test_rights_on_custom_fields_are_granted_by_name(make_crm: MakeCrm) ->
         await crm.acting_as(SYSTEM).update(Customer, [Update(ann, {"partner_id": bob})])
         customer, event = crm.catalog["Customer"], crm.catalog.of(Event)
         names = ["name", "kind", "tier", "custom_fields"]
-        grants = {
+        grants: dict[tuple[str, Verb], TypeGrant] = {
             (customer.code, "read"): parse_grant(crm.catalog, customer, "all", names),
             (customer.code, "update"): parse_grant(crm.catalog, customer, "all", ["tier"]),
             (event.code, "read"): parse_grant(crm.catalog, event, "all", None),
@@ -273,7 +274,7 @@ async def test_custom_fields_are_exported_and_imported(make_crm: MakeCrm, tmp_pa
             "name,tier,value,seats,born\nCarl,silver,99.50,7,2001-12-24\n", encoding="utf-8"
         )
         (tmp_path / "map.toml").write_text(
-            '[[import]]\nfile = "people.csv"\nentity = "Customer"\n[import.fields]\n'
+            '[[import]]\nfile = "people.csv"\nentity = "Customer"\nmode = "create"\n[import.fields]\n'
             'kind = { value = "person" }\nname = "name"\ntier = "tier"\nseats = "seats"\nborn = "born"\n'
             'contract_value = { column = "value", currency = "EUR" }\n',
             encoding="utf-8",
@@ -295,13 +296,13 @@ async def test_custom_fields_are_exported_and_imported(make_crm: MakeCrm, tmp_pa
 
 
 @pytest.fixture
-def crm_of(database_url: str) -> Iterator[Callable[..., Crm]]:
+def crm_of(database_url: str) -> Callable[..., Crm]:
     """A CRM on one and the same database, with custom fields as they are declared at the time."""
 
     def crm(*declared: Declared) -> Crm:
         return Crm({"database_url": database_url, "custom_fields": list(declared)})
 
-    yield crm
+    return crm
 
 
 async def test_migrate_adds_columns_and_moves_values_out_of_the_json(crm_of: Callable[..., Crm]) -> None:
@@ -318,7 +319,7 @@ async def test_migrate_adds_columns_and_moves_values_out_of_the_json(crm_of: Cal
         ids = await made(crm.acting_as(SYSTEM), Customer, *rows)
         links = {"partner": encode_id("cus", ids[0])}, {"partner": encode_id("cus", uuid4())}
         rows = [{"kind": "person", "name": f"link {n}", "custom_fields": item} for n, item in enumerate(links)]
-        (_, dangling) = await made(crm.acting_as(SYSTEM), Customer, *rows)
+        await made(crm.acting_as(SYSTEM), Customer, *rows)
         await crm.acting_as(SYSTEM).delete(Customer, [ids[3]])
 
     declared = [
@@ -334,11 +335,11 @@ async def test_migrate_adds_columns_and_moves_values_out_of_the_json(crm_of: Cal
     told: list[Progress] = []
     names = await crm_of(*declared).migrate(told.append)
     assert names == [
-        "custom field Customer.tier (2 values moved out of custom_fields, 1 stay in custom_fields as they do not fit)",
-        "custom field Customer.value (1 values moved out of custom_fields)",
-        "custom field Customer.born (1 values moved out of custom_fields, 1 stay in custom_fields as they do not fit)",
+        "custom field Customer.tier (moved out of custom_fields: 2, left there as they do not fit: 1)",
+        "custom field Customer.value (moved out of custom_fields: 1)",
+        "custom field Customer.born (moved out of custom_fields: 1, left there as they do not fit: 1)",
         "custom field Customer.seats",
-        "custom field Customer.partner (1 values moved out of custom_fields, 1 stay in custom_fields as they do not fit)",
+        "custom field Customer.partner (moved out of custom_fields: 1, left there as they do not fit: 1)",
     ]
     assert [progress.name for progress in told] == names
     assert await crm_of(*declared).migrate() == []
@@ -348,7 +349,14 @@ async def test_migrate_adds_columns_and_moves_values_out_of_the_json(crm_of: Cal
         await session.restore(Customer, [ids[3]])
         find = session.find(Customer).order_by("name")
         rows = await find.select("tier", "value", "born", "seats", "partner.name", "custom_fields").all()
-        none = {"tier": None, "value": None, "born": None, "seats": 2, "partner": None, "custom_fields": {}}
+        none: dict[str, Any] = {
+            "tier": None,
+            "value": None,
+            "born": None,
+            "seats": 2,
+            "partner": None,
+            "custom_fields": {},
+        }
         assert rows == [
             {**none, "tier": "gold", "custom_fields": {"sector": "it"}},
             {**none, "custom_fields": {"tier": "bronze"}},

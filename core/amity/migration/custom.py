@@ -285,8 +285,8 @@ async def _moved(catalog: Catalog, connection: SchemaConnection, entity: EntityT
         moved, left = moved + len(changed), left + len(found) - len(changed)
     if not moved and not left:
         return ""
-    stay = f", {left} stay in {JSON} as they do not fit" if left else ""
-    return f" ({moved} values moved out of {JSON}{stay})"
+    stay = f", left there as they do not fit: {left}" if left else ""
+    return f" (moved out of {JSON}: {moved}{stay})"
 
 
 def _with_key(dialect: str, entity: EntityType, field: CustomField, after: str | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +19,12 @@ from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Va
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
 from ..model import Event
-from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
+from ..tree import All, AnyOf, Compare, Condition, Moment, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .implied import left_to_ask
+from .json_keys import compared
+from .relative import resolved
 from .where import parse_where
 
 
@@ -51,7 +54,9 @@ class Conditions:
         self._open: dict[str, frozenset[str] | None] = {}
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
-        """A placeholder for a value; the same value is bound once."""
+        """A placeholder for a value; the same value is bound once. A moment is bound as what it is by now."""
+        if isinstance(value, Moment):
+            value = resolved(value, self.now)
         if many:
             stored: Any = [self.dialect.store(item, kind) for item in value]
             if self.dialect.name == "sqlite":
@@ -67,6 +72,11 @@ class Conditions:
     def alias(self, letter: str = "x") -> str:
         self.aliases += 1
         return f"{letter}{self.aliases}"
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time that everything in the statement is relative to."""
+        return datetime.now(UTC)
 
     # --- access ---------------------------------------------------------------------------------------------
 
@@ -270,6 +280,10 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        if condition.keys:
+            # payloads of events are compared as they are shown
+            left = left if column is None else self.value(entity, alias, name)
+            return compared(self, left, condition.keys, operator, value)
         return self._compared(left, kind, operator, value)
 
     def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
