@@ -280,11 +280,28 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        if condition.keys and is_payload(entity, name):
+            return self._payload(entity, alias, condition)
         if condition.keys:
-            # payloads of events are compared as they are shown
-            left = left if column is None else self.value(entity, alias, name)
             return compared(self, left, condition.keys, operator, value)
         return self._compared(left, kind, operator, value)
+
+    def _payload(self, entity: EntityType, alias: str, condition: Compare) -> str:
+        """A payload of an event is compared as it is shown: without what may not be read.
+
+        What is shown is told by sub-queries, too deep for SQLite's parser where a filter stands; so it becomes a
+        view, which is looked into by the event's id.
+        """
+        other, name, seen = self.alias(), self.alias("v"), self.alias()
+        depth, self.depth = self.depth, 0
+        shown = self.value(entity, other, condition.field)
+        self.depth = depth
+        self.views.append(
+            f'{name} as not materialized (select {other}."id" as k, {shown} as p '
+            f"from {identifier(entity.table)} {other})"
+        )
+        met = compared(self, f"{seen}.p", condition.keys, condition.operator, condition.value)
+        return f'exists (select 1 from {name} {seen} where {seen}.k = {alias}."id" and {met})'
 
     def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
         """A reference reads as null where its target is deleted or hidden; so it does in a filter."""
