@@ -116,7 +116,9 @@ async def test_a_custom_field_is_a_field_of_the_graphql_api(make_crm: MakeCrm) -
         }
         data = await ask(
             crm,
-            f"mutation($input: CustomerInput!) {{ createCustomer(input: $input) {{ customer {{ {selection} }} }} }}",
+            f"""mutation($input: CustomerInput!) {{
+              createCustomer(input: $input) {{ customer {{ {selection} }} }}
+            }}""",
             input=input,
         )
         ann = data["createCustomer"]["customer"]

@@ -48,9 +48,9 @@ async def migrate(
 ) -> list[str]:
     """Applies what is pending, each migration in a transaction of its own, and writes the manifest.
 
-    The columns of custom fields come last. The names of those that were applied, in order. Several processes may do it at once: one of them does the
-    work, the others wait and apply nothing. Raises :class:`MigrationError`; what was applied before stays, of
-    the migration that failed nothing does.
+    The columns of custom fields come last. The names of what was applied, in order. Several processes may do it at
+    once: one of them does the work, the others wait and apply nothing. Raises :class:`MigrationError`; what was
+    applied before stays, of the migration that failed nothing does.
     """
     without = files.unmigrated(composition)
     if without:

@@ -1,8 +1,8 @@
 """Filters into JSON columns: ``{customFields: {path: "sector", eq: "it"}}``.
 
-``path`` names a key, or keys of objects within objects, separated by dots. What is there is compared with values of
-its own type only: a text with texts, by code point, a number with numbers, as doubles, true and false with each
-other. Whatever else is there is equal to none of them, and a key that is missing is null.
+``path`` names a key, or keys of objects within objects, separated by dots. What is there is compared with values
+of its own type only: a text with texts, by code point, a number with numbers, as doubles, true and false with
+each other. Whatever else is there is equal to none of them, and a key that is missing is null.
 """
 
 from __future__ import annotations
