@@ -405,23 +405,67 @@ async def test_a_field_does_not_change_its_type(crm_of: Callable[..., Crm]) -> N
             pass
 
 
-async def test_a_migration_that_makes_a_table_anew_keeps_its_custom_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
-) -> None:
-    """SQLite changes a column by making the table anew."""
+Shop = Callable[..., type[Plugin]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A plugin with products, whose migrations are files of this test."""
     package = f"shop_{uuid4().hex}"
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
 
-    def shop(length: int) -> type[Plugin]:
-        class Product(Entity):
-            name = fields.CharField(max_length=length)
-            options = EntityOptions(prefix="prd", api={"read", "create", "update"})
+    def plugin(length: int, **more: Any) -> type[Plugin]:
+        members: dict[str, Any] = {
+            "__module__": __name__,
+            "name": fields.CharField(max_length=length),
+            "options": EntityOptions(prefix="prd", api={"read", "create", "update"}),
+            **more,
+        }
+        product = type("Product", (Entity,), members)
+        own = {"name": "shop", "migrations": f"{package}.migrations", "entities": lambda self: [product]}
+        return type("Shop", (Plugin,), own)
 
-        members = {"name": "shop", "migrations": f"{package}.migrations", "entities": lambda self: [Product]}
-        return type("Shop", (Plugin,), members)
+    return plugin
 
+
+async def test_a_field_of_a_later_version_has_the_way_made_free(shop: Shop, database_url: str) -> None:
+    declared = [
+        custom("Product", "color", "text", indexed=True),
+        custom("Product", "maker", "link", to="Customer"),
+    ]
+    settings = from_mapping({"custom_fields": declared}, overrides={"database_url": database_url})
+    before = compose(settings, [shop(100)])
+    make(before)
+    await migrate(before, database_url)
+    async with Crm(settings, composition=before) as crm:
+        session = crm.acting_as(SYSTEM)
+        (ann,) = await made(session, Customer, {"kind": "person", "name": "Ann"})
+        await made(session, "Product", {"name": "Lamp", "color": "red", "maker_id": ann})
+
+    maker: Any = fields.ForeignKeyField(
+        "core.Customer", null=True, related_name="makes", on_delete=fields.SET_NULL
+    )
+    later = shop(100, color=fields.IntField(null=True), maker=maker)
+    with pytest.raises(CompositionError, match="Product already has a field 'color'; choose another name"):
+        compose(settings, [later])
+    make(compose(from_mapping({}), [later]))
+    renamed = [{**item, "name": f"cf_{item['name']}"} for item in declared]
+    settings = from_mapping({"custom_fields": renamed}, overrides={"database_url": database_url})
+    after = compose(settings, [later])
+    assert (await migrate(after, database_url))[1:] == [
+        "index of custom field Product.cf_color",
+        "index of custom field Product.cf_maker",
+    ]
+    async with Crm(settings, composition=after) as crm:
+        find = crm.acting_as(SYSTEM).find("Product").select("color", "cf_color", "maker.name", "cf_maker.name")
+        assert await find.all() == [{"color": None, "cf_color": "red", "maker": None, "cf_maker": {"name": "Ann"}}]
+        assert await index_differences(after, crm.database) == []
+
+
+async def test_a_migration_that_makes_a_table_anew_keeps_its_custom_columns(shop: Shop, database_url: str) -> None:
+    """SQLite changes a column by making the table anew."""
     declared = [
         custom("Product", "color", "text", indexed=True, default="it's red"),
         custom("Product", "maker", "link", to="Customer"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..change.input import Unreadable, reader
 from ..entity import Catalog, Column, CustomField, EntityType, Kind, MoneyField, ToMany, ToOne, camel
+from ..entity.custom import columns_of
 from ..settings import CustomFieldSettings
 from .work import Work
 
@@ -151,12 +152,12 @@ def _columns(declared: CustomFieldSettings, target: EntityType | None) -> list[C
     most = declared.max_length
     if most is None and declared.indexed and declared.type == "text":
         most = _INDEXED
-    label = _label(declared)
+    names = columns_of(declared.name, declared.type)
     first = Column(
-        name={"money": f"{declared.name}_amount", "link": f"{declared.name}_id"}.get(declared.type, declared.name),
+        name=names[0],
         kind=KINDS[declared.type],
         nullable=True,
-        description=label,
+        description=_label(declared),
         has_default=not declared.required or declared.default is not None,
         max_length=most,
         choices=tuple(declared.choices or ()),
@@ -166,10 +167,7 @@ def _columns(declared: CustomFieldSettings, target: EntityType | None) -> list[C
     )
     if declared.type != "money":
         return [first]
-    currency = dataclasses.replace(
-        first, name=f"{declared.name}_currency", kind=Kind.TEXT, max_length=3, bits=None
-    )
-    return [first, currency]
+    return [first, dataclasses.replace(first, name=names[1], kind=Kind.TEXT, max_length=3, bits=None)]
 
 
 def _extended(

@@ -25,9 +25,16 @@ class CustomField:
         return SqlIndex(index_name(self.name), f'("{self.columns[0]}", "id") WHERE {LIVE}')
 
 
+def columns_of(name: str, type: str) -> tuple[str, ...]:
+    """The columns that a field of a type is kept in."""
+    if type == "money":
+        return f"{name}_amount", f"{name}_currency"
+    return (f"{name}_id",) if type == "link" else (name,)
+
+
 def index_name(field: str) -> str:
     """The index of a custom field, without its table; no index of a plugin is named so."""
     return f"cf_{field}"
 
 
-__all__ = ["CustomField", "index_name"]
+__all__ = ["CustomField", "columns_of", "index_name"]

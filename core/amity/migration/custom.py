@@ -19,7 +19,7 @@ from ..database.operations import CreateIndex
 from ..database.schema_connection import SchemaConnection
 from ..database.schema_editor import literal
 from ..entity import Catalog, Column, CustomField, EntityType, Kind
-from ..entity.custom import index_name
+from ..entity.custom import columns_of, index_name
 from ..entity.values import decode, encode
 from .errors import MigrationError
 
@@ -62,6 +62,10 @@ class Kept:
     type: str
     target: str | None
     indexed: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return columns_of(self.name, self.type)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,21 @@ async def apply_fields(
             names.append(told)
             progress(told, number, len(steps))
     return names
+
+
+async def make_way(composition: Composition, connection: SchemaConnection) -> None:
+    """Puts aside custom fields that an entity has got fields of its own for: the column ``tier`` as ``cf_tier``.
+
+    It comes before the migrations, which add that field's column; no entity declares columns that begin so.
+    """
+    kept = await _kept(connection.fetch, connection.dialect)
+    own = {
+        entity.table: entity.columns.keys() - _custom_columns(entity) for entity in composition.catalog.values()
+    }
+    for field in kept.values():
+        if not own.get(field.table, set()).isdisjoint(field.columns):
+            async with connection.transaction():
+                await _put_aside(connection, field)
 
 
 def custom_indexes(composition: Composition) -> list[CreateIndex]:
@@ -220,6 +239,23 @@ async def _take(composition: Composition, connection: SchemaConnection, step: St
     return step.name + told
 
 
+def _custom_columns(entity: EntityType) -> set[str]:
+    return {column for field in entity.custom.values() for column in field.columns}
+
+
+async def _put_aside(connection: SchemaConnection, field: Kept) -> None:
+    if field.name not in {name for _, name in await _kept(connection.fetch, connection.dialect)}:
+        return  # another process was faster
+    await connection.execute(f'DROP INDEX IF EXISTS "{field.table}_{index_name(field.name)}"')
+    for column in field.columns:
+        await connection.execute(f'ALTER TABLE "{field.table}" RENAME COLUMN "{column}" TO "cf_{column}"')
+    one, two, three = _marks(connection, 3).split(", ")
+    await connection.execute(
+        f"UPDATE {TABLE} SET name = {one}, indexed = 0 WHERE table_name = {two} AND name = {three}",
+        (f"cf_{field.name}", field.table, field.name),
+    )
+
+
 def _ledger(dialect: str) -> str:
     text = _TYPES[dialect][Kind.TEXT]
     return (
@@ -324,4 +360,4 @@ async def _fitting(
     return {id: row for id, row in values.items() if row[name] is None or row[name] in there}
 
 
-__all__ = ["apply_fields", "custom_indexes", "pending_fields"]
+__all__ = ["apply_fields", "custom_indexes", "make_way", "pending_fields"]

@@ -17,7 +17,7 @@ from ..database.schema_connection import SchemaConnection, schema_connection
 from ..database.schema_editor import schema_editor
 from . import files
 from .compare import operations_between
-from .custom import apply_fields, pending_fields
+from .custom import apply_fields, make_way, pending_fields
 from .errors import MigrationError
 from .manifest import write_manifest
 from .schema import advance, declared, empty_state, replayed
@@ -124,6 +124,7 @@ async def _migrate(
     waiting = [migration for migration in migrations if _name(migration) not in done]
     state = empty_state()
     if waiting:
+        await make_way(composition, connection)
         for migration in migrations:
             if migration not in waiting:
                 _replay(migration, state)
