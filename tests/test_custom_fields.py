@@ -32,11 +32,11 @@ from amity import (
 )
 from amity.access import Verb
 from amity.access.roles import Role, TypeGrant
-from amity.change import storage
 from amity.composition import CompositionError, compose
 from amity.database import Transaction
 from amity.entity import encode_id
 from amity.migration import MigrationError, Progress, index_differences, make, migrate
+from amity.migration.manifest import Reference, manifest_of
 from amity.principals.rules import parse_grant
 from amity.settings import SettingsError, from_mapping
 from amity.testing import empty_database
@@ -604,10 +604,12 @@ def test_an_unknown_key_is_told_with_its_place() -> None:
         from_mapping({"custom_fields": [custom("Customer", "tier", "text", lable="Tier")]})
 
 
-def test_storage_knows_every_column_of_a_custom_field() -> None:
-    catalog = compose(from_mapping({"custom_fields": list(FIELDS)})).catalog
-    customer = catalog["Customer"]
-    assert storage.quoted(name for field in customer.custom.values() for name in field.columns)
-    assert {"contract_value_amount", "contract_value_currency", "partner_id"} <= set(customer.columns)
+def test_the_manifest_and_the_rights_know_custom_fields() -> None:
+    composition = compose(from_mapping({"custom_fields": list(FIELDS)}))
+    customer = composition.catalog["Customer"]
     assert {"contract_value", "partner", "tier"} <= customer.right_fields
-    assert "nickname" in customer.options.personal
+    manifest = manifest_of(composition, composition.plugin("core"))
+    (table,) = [table for table in manifest.tables if table.entity == "Customer"]
+    assert {"contract_value_amount", "contract_value_currency", "partner_id", "tier"} <= set(table.columns)
+    assert "nickname" in table.personal
+    assert Reference("partner_id", "core_customer", "SET NULL") in table.references
