@@ -6,7 +6,7 @@ It reads whole tables and loops over dictionaries. It knows nothing of SQL, curs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cmp_to_key
 from operator import add, mul, sub, truediv
 from typing import Any
@@ -234,6 +234,9 @@ def _sortable(value: Any) -> Any:
 
 def compare(value: Any, operators: Mapping[str, Any]) -> bool:
     """A null is equal to nothing, and no comparison is unknown."""
+    if "path" in operators:
+        found = under(value, operators["path"])
+        return all(compare_json(found, name, operand) for name, operand in operators.items() if name != "path")
     results = []
     for name, operand in operators.items():
         match name:
@@ -261,9 +264,48 @@ def compare(value: Any, operators: Mapping[str, Any]) -> bool:
                 results.append(value is not None and value.casefold().startswith(operand.casefold()))
             case "endsWith":
                 results.append(value is not None and value.casefold().endswith(operand.casefold()))
+            case "lastDays" | "nextDays":
+                results.append(value is not None and in_days(value, operand, name == "lastDays"))
+            case "during":
+                results.append(value is not None and value.year == datetime.now(UTC).year + YEARS[operand])
             case _:
                 raise AssertionError(name)
     return all(results)
+
+
+YEARS = {"this_year": 0, "last_year": -1, "next_year": 1}
+
+
+def in_days(value: date, days: int, last: bool) -> bool:
+    """Times by the hours between, dates by the days, with today."""
+    now = datetime.now(UTC)
+    if isinstance(value, datetime):
+        hours = (value - now) / timedelta(hours=1)
+        return -24 * days <= hours < 0 if last else 0 <= hours < 24 * days
+    distance = (value - now.date()).days
+    return -days <= distance <= 0 if last else 0 <= distance <= days
+
+
+def under(kept: Any, path: str) -> Any:
+    """What a JSON value has under keys; None where there is nothing."""
+    for key in path.split("."):
+        kept = kept.get(key) if isinstance(kept, dict) else None
+    return kept
+
+
+def compare_json(kept: Any, name: str, operand: Any) -> bool:
+    """What is not of the operand's type is equal to it in no way, and neither less nor greater."""
+    if name == "isNull":
+        return (kept is None) is operand
+    if name in ("ne", "notIn"):
+        return not compare_json(kept, "eq" if name == "ne" else "in", operand)
+    if name == "in":
+        return any(compare_json(kept, "eq", item) for item in operand)
+    return _json_type(kept) is _json_type(operand) and compare(kept, {name: operand})
+
+
+def _json_type(value: Any) -> type:
+    return float if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value)
 
 
 def shown(value: Any, column: Column | Kind, entity: EntityType, catalog: Catalog) -> Any:

@@ -129,6 +129,7 @@ async def shake(crm: Crm, case: Case, ids: Mapping[str, Sequence[UUID]]) -> int:
                 "lifecycle": chance.choice(["prospect", "lead", "customer", "former"]),
                 "organization_id": chance.choice(customers),
                 "note": chance.choice([None, "secret"]),
+                "custom_fields": {"a": chance.choice(["ann", 1, None]), "b": chance.random()},
             },
             "Interaction": {
                 "subject": chance.choice([None, "secret"]),

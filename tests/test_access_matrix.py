@@ -33,7 +33,7 @@ from amity import (
 )
 from amity.access.roles import RolePolicy
 from amity.contracts import FieldDeclaration, IdOf
-from amity.entity import EntityType, new_id
+from amity.entity import EntityType, Kind, new_id
 from amity.testing import make_crm
 from amity_csv import export_rows
 from amity_graphql.api import execute
@@ -43,6 +43,13 @@ from .access_world import CANARY, Maker, World, half, id_of, make_world
 
 LIMITS = {"max_fields": 2000, "max_depth": 20}
 PLUGINS = ["graphql", "csv", "rfm"]
+CUSTOM = [
+    {"entity": "Customer", "name": "nickname", "type": "text"},
+    {"entity": "Customer", "name": "fee", "type": "money"},
+    {"entity": "Customer", "name": "tier", "type": "choice", "choices": ["gold", "silver"]},
+    {"entity": "Customer", "name": "partner", "type": "link", "to": "Customer"},
+    {"entity": "Deal", "name": "competitor", "type": "link", "to": "Customer"},
+]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -100,7 +107,7 @@ class Stand:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stand(server_url: str | None) -> AsyncIterator[Stand]:
     """One for all: nothing that is tried here may change anything."""
-    settings = {"plugins": PLUGINS, "graphql": LIMITS}
+    settings = {"plugins": PLUGINS, "graphql": LIMITS, "custom_fields": CUSTOM}
     async with make_crm([Figures], settings, server_url=server_url) as crm:
         crm.policy = RolePolicy(crm.catalog, {})
         yield Stand(crm, await make_world(crm))
@@ -202,9 +209,14 @@ async def test_in_filters_and_orders(stand: Stand) -> None:
                 found = await session.find(entity.name).where({name: {quantifier: hidden}}).count()
                 assert found == expected, (entity.name, name, quantifier)
             tried += 1
-        texts = [c.name for c in entity.visible_columns if c.kind.value == "text" and not c.choices]
-        for name in texts:
-            assert await session.find(entity.name).where({name: {"contains": CANARY}}).count() == 0
+        for item in entity.visible_columns:
+            where: dict[Kind, dict[str, Any]] = {
+                Kind.TEXT: {"contains": CANARY},
+                Kind.JSON: {"path": "text", "contains": CANARY},
+            }
+            if item.kind in where and not item.choices:
+                texts = session.find(entity.name).where({item.name: where[item.kind]})
+                assert await texts.count() == 0, (entity.name, item.name)
     assert tried > 60
 
 

@@ -22,6 +22,7 @@ from amity.entity import Kind
 from amity.messaging.secrets import new_key
 from amity.query.where import operators
 from amity.settings import (
+    CustomFieldSettings,
     FileSettings,
     SchemaSettings,
     SecuritySettings,
@@ -193,6 +194,11 @@ TRIED: dict[str, tuple[str, Any]] = {
     "AMITY_PLUGINS": ("csv, graphql", ["csv", "graphql"]),
     "AMITY_DEFAULT_REGION": ("CH", "CH"),
     "AMITY_DEFAULT_CURRENCY": ("CHF", "CHF"),
+    "AMITY_TIME_ZONE": ("Europe/Zurich", "Europe/Zurich"),
+    "AMITY_CUSTOM_FIELDS": (
+        '[{"entity": "Customer", "name": "tier", "type": "text"}]',
+        [CustomFieldSettings(entity="Customer", name="tier", type="text")],
+    ),
     "AMITY_SERVER__HOST": ("127.0.0.2", "127.0.0.2"),
     "AMITY_SERVER__ALLOWED_HOSTS": ('["crm.example"]', ["crm.example"]),
     "AMITY_SERVER__PUBLIC_URL": ("https://crm.example", "https://crm.example"),

@@ -149,6 +149,15 @@ async def test_other_values_are_answered_by_the_same_statement(crm: Crm, documen
     assert (documents.plans.made, documents.plans.answered) == (1, 2)
 
 
+async def test_a_filter_relative_to_now_is_so_at_each_request(crm: Crm, documents: Documents) -> None:
+    where = {"createdAt": {"lastHours": 1}, "name": {"startsWith": "Late"}}
+    assert await names(crm, documents, where=where) == []
+    made = await crm.acting_as(SYSTEM).create("Customer", [{"kind": "person", "name": "Late Comer"}])
+    assert await names(crm, documents, where=where) == ["Late Comer"]
+    assert (documents.plans.made, documents.plans.answered) == (1, 2)
+    await crm.acting_as(SYSTEM).delete("Customer", [id for id in made.ids if id])
+
+
 async def test_a_page_of_another_size_is_another_plan(crm: Crm, documents: Documents) -> None:
     assert len(await names(crm, documents, first=1)) == 1
     assert len(await names(crm, documents, first=2)) == 2

@@ -121,6 +121,7 @@ def companies(draw: st.DrawFn) -> Company:
             "name": draw(_some(WORDS[1:])),
             "given_name": draw(_some([None, *WORDS])),
             "lifecycle": draw(_some(["prospect", "lead", "customer"])),
+            "custom_fields": draw(_some([{}, {"a": "ann"}, {"a": 1}, {"a": {"b": "Ann"}}, {"a": None, "b": 0.5}])),
             "organization": draw(st.none() | st.integers(0, max(size - 1, 0))),
         }
         for _ in range(size)
@@ -243,7 +244,10 @@ RELATIONS = {
     "StageMove": (["to_stage", "from_stage", "pipeline"], []),
 }
 FILTERED = {
-    "Customer": ["name", "given_name", "lifecycle", "deal_count", "won_value", "parent_name", "last_contact"],
+    "Customer": [
+        *("name", "given_name", "lifecycle", "custom_fields"),
+        *("deal_count", "won_value", "parent_name", "last_contact"),
+    ],
     "Interaction": ["subject", "channel", "duration_seconds", "occurred_at", "direction"],
     "Deal": ["name", "expected_close_on", "expected", "value"],
     "Stage": ["name", "category", "probability"],
@@ -268,6 +272,13 @@ def _operand(kind: Kind, choices: tuple[str, ...]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def _operators(draw: st.DrawFn, kind: Kind, choices: tuple[str, ...]) -> dict[str, Any]:
+    if kind is Kind.JSON:
+        name, value = draw(_some(["eq", "ne", "lt", "gte"])), _some(["ann", "Ann", 1, 0.5, 1.0])
+        return {"path": draw(_some(["a", "b", "a.b"])), name: draw(value)}
+    if kind in (Kind.DATE, Kind.DATETIME) and draw(st.booleans()):
+        days = {name: _some([0, 1, 400, 36_525]) for name in ("lastDays", "nextDays")}
+        name = draw(_some([*days, "during"]))
+        return {name: draw(days.get(name, _some(["this_year", "last_year", "next_year"])))}
     value = _operand(kind, choices)
     names = ["eq", "ne", "in", "notIn", "isNull", "lt", "lte", "gt", "gte"]
     if kind is Kind.TEXT and not choices:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, Field, SecretBytes, SecretStr, ValidationError, field_validator, model_validator
@@ -112,6 +113,35 @@ class SchemaSettings(BaseModel, extra="forbid"):
     rename: dict[str, str] = Field(default_factory=dict)
 
 
+class CustomFieldSettings(BaseModel, extra="forbid"):
+    """``[[custom_fields]]``: a field that an entity has here."""
+
+    entity: str
+    """The entity, like ``"Customer"``."""
+    name: str
+    """A lower-case word; in GraphQL ``contract_value`` is ``contractValue``."""
+    type: str
+    """What it holds: text, integer, number, money, date, datetime, boolean, choice or link."""
+    label: str | None = None
+    """What people call it."""
+    choices: list[str] | None = None
+    """The values of a choice: lower-case words."""
+    to: str | None = None
+    """The entity that a link leads to."""
+    related_name: str | None = None
+    """The relation that leads back from there; made of both names where it is absent."""
+    max_length: int | None = Field(default=None, ge=1)
+    """Characters that a text may have."""
+    indexed: bool = False
+    """Whether filters and orders by it are answered from an index; those of links always are."""
+    required: bool = False
+    """Whether new records have to bring it."""
+    personal: bool = False
+    """Whether it identifies a person."""
+    default: str | int | float | bool | None = None
+    """What records have that bring nothing, those that are there already too."""
+
+
 class _Environment(BaseSettings):
     """Settings that are given, and that the environment overrides."""
 
@@ -153,6 +183,9 @@ class Settings(_Environment):
     """Seconds that one statement may take."""
     pool_size: int = Field(default=10, ge=1)
     """Connections to PostgreSQL that one process keeps at most."""
+    time_zone: str = "UTC"
+    """Time zone (IANA) in which days begin, for filters like ``during: TODAY``."""
+    custom_fields: list[CustomFieldSettings] = Field(default_factory=list)
     server: ServerSettings = Field(default_factory=ServerSettings)
     schema_: SchemaSettings = Field(default_factory=SchemaSettings, alias="schema")
     sign_in: SignInSettings = Field(default_factory=SignInSettings)
@@ -168,6 +201,16 @@ class Settings(_Environment):
             return [part.strip() for part in value.strip("[]").replace('"', "").split(",") if part.strip()]
         return value
 
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (LookupError, ValueError, OSError):
+            if value != "UTC":  # that one is known without any data
+                raise ValueError("no such time zone is known here; expected one like Europe/Zurich") from None
+        return value
+
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
@@ -175,6 +218,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "sign_in": SignInSettings,
     "security": SecuritySettings,
     "files": FileSettings,
+    "custom_fields": CustomFieldSettings,
 }
 _CORE_KEYS = {
     "database_url",
@@ -188,6 +232,8 @@ _CORE_KEYS = {
     "sign_in",
     "security",
     "files",
+    "time_zone",
+    "custom_fields",
 }
 
 

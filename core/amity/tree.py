@@ -144,6 +144,20 @@ class Placeholder:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A value that is known once a statement is run: the start of a unit of time, counted from the current one.
+
+    ``Moment("month", -1, "UTC", False)`` is the time at which the last month began; hours are counted from now,
+    to the microsecond. ``date`` makes it a date, in the time zone ``zone`` (IANA), where days begin.
+    """
+
+    unit: Literal["hour", "day", "week", "month", "quarter", "year"]
+    count: int
+    zone: str
+    date: bool
+
+
+@dataclass(frozen=True)
 class Compare:
     """A column or expression field against a value. Never unknown: null is equal to nothing.
 
@@ -154,6 +168,8 @@ class Compare:
     field: str
     operator: Operator
     value: Any
+    keys: tuple[str, ...] = ()
+    """In a JSON column: the keys that lead to what is compared, a text, a number, true or false."""
 
 
 @dataclass(frozen=True)

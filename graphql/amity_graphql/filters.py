@@ -8,6 +8,7 @@ from typing import Any
 import strawberry
 
 from amity.entity import EntityType, Kind
+from amity.query.relative import Period
 from amity.query.where import operators
 from amity.tree import Direction
 
@@ -43,6 +44,12 @@ _MEANINGS = {
     "startsWith": "Starts with the text, in upper or lower case",
     "endsWith": "Ends with the text, in upper or lower case",
     "like": "Matches a pattern: % stands for any characters, _ for one; \\ escapes them",
+    "path": "The key that is compared; keys of objects within objects are separated by dots",
+    "lastDays": "Within so many days before now",
+    "nextDays": "Within so many days from now on",
+    "lastHours": "Within so many hours before now",
+    "nextHours": "Within so many hours from now on",
+    "during": "Within a period of the calendar",
 }
 _ENUM_OPERATORS = ("eq", "ne", "in", "notIn", "isNull")
 OrderDirection = strawberry.enum(
@@ -50,6 +57,21 @@ OrderDirection = strawberry.enum(
     name="OrderDirection",
     description="Which way to order. Null counts as the greatest value unless it is said otherwise.",
 )
+
+
+RelativePeriod = strawberry.enum(
+    Period,
+    name="DatePeriod",
+    description="A period of the calendar, seen from today. Weeks begin on Monday.",
+)
+_TYPES: Mapping[str, Any] = {
+    "isNull": bool,
+    "path": str,
+    "during": RelativePeriod,
+    **dict.fromkeys(("contains", "startsWith", "endsWith", "like"), str),
+    **dict.fromkeys(("lastDays", "nextDays", "lastHours", "nextHours"), int),
+}
+"""Types of operands that are not of the compared kind."""
 
 
 class Filters:
@@ -181,13 +203,7 @@ class Filters:
 def _operators(python: Any, names: tuple[str, ...]) -> list[Field]:
     found = []
     for name in names:
-        type_: Any = optional(python)
-        if name == "isNull":
-            type_ = optional(bool)
-        elif name in ("in", "notIn"):
-            type_ = optional(listed(python))
-        elif name in ("contains", "startsWith", "endsWith", "like"):
-            type_ = optional(str)
+        type_: Any = optional(listed(python) if name in ("in", "notIn") else _TYPES.get(name, python))
         found.append(Field(name, type_, _MEANINGS[name]))
     return found
 

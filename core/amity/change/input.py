@@ -104,7 +104,7 @@ def required(entity: EntityType) -> list[str]:
     names = [
         column.name
         for column in entity.columns.values()
-        if not column.has_default and not column.nullable and not _implied(entity, column)
+        if not column.has_default and (column.required or not column.nullable) and not _implied(entity, column)
     ]
     money = {m.amount: m.name for m in entity.money.values()} | {m.currency: m.name for m in entity.money.values()}
     return list(dict.fromkeys(money.get(name, name) for name in names))
@@ -225,7 +225,7 @@ class Reading:
 
     def _money(self, money: MoneyField, value: Any) -> tuple[int | None, str | None]:
         if value is None:
-            if not money.nullable:
+            if not money.nullable or self.entity.columns[money.amount].required:
                 raise Unreadable("can't be null", code="required")
             return None, None
         if not isinstance(value, Mapping):
@@ -311,7 +311,7 @@ def shown(value: Any) -> str:
 def reader(catalog: Catalog, entity: EntityType, column: Column) -> Reader:
     """What reads one column's input: raises :class:`Unreadable`."""
     read = _readers(catalog, entity, column)
-    if column.nullable or column.name == "id":
+    if (column.nullable and not column.required) or column.name == "id":
         return lambda value: None if value is None else read(value)
 
     def needed(value: Any) -> Any:

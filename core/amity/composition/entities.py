@@ -13,6 +13,7 @@ from ..contracts import BatchDeclaration, ExpressionDeclaration, Owned
 from ..entity import BatchField, Catalog, EntityType, ExpressionField, Record, ToMany, camel, snake
 from ..entity.catalog import describe, indexes_of, is_subclass_named
 from ..entity.kinds import ExpressionProblem, kind_of
+from .custom import with_custom_fields
 from .scoring import score_entities
 from .values import Composition, PluginInfo
 from .work import Work, hook, typed
@@ -38,7 +39,8 @@ def catalog(work: Work, composition: Composition, scorers: Mapping[str, Owned[An
     work.done()
     by_name = {entity.name: entity for entity in resolve(work, entities, references)}
     work.done()
-    return with_fields(work, composition, with_relations(work, by_name))
+    composed = with_fields(work, composition, with_relations(work, by_name))
+    return with_custom_fields(work, composed)
 
 
 def _describe(

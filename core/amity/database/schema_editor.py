@@ -94,6 +94,8 @@ class SQLiteEditor(SqliteSchemaEditor):
         removed = _column(delete_field) if delete_field else None
         if removed:
             definitions.pop(removed)
+        former = {removed, *(_column(old) for old, _ in alter_fields or ())}
+        definitions |= await self._undescribed(table, present - definitions.keys() - former)
         sources = {name: self.quote(name) for name in definitions if name in present}
         for old, new in alter_fields or ():
             await self._check_narrowing(table, old, new)
@@ -125,6 +127,25 @@ class SQLiteEditor(SqliteSchemaEditor):
             after_on = row["sql"].split(" ON ", 1)[-1]
             if removed is None or not re.search(rf"\b{re.escape(removed)}\b", after_on):
                 await self.client.execute_script(row["sql"])
+
+    async def _undescribed(self, table: str, names: set[str]) -> dict[str, str]:
+        """Columns that no model knows, those of custom fields, as they are."""
+        _, columns = await self.client.execute_query(f"PRAGMA table_info({self.quote(table)})")
+        _, keys = await self.client.execute_query(f"PRAGMA foreign_key_list({self.quote(table)})")
+        definitions = {}
+        for column in columns:
+            if (name := column["name"]) not in names:
+                continue
+            sql = f"{self.quote(name)} {column['type']}"
+            if column["dflt_value"] is not None:
+                sql += f" DEFAULT {column['dflt_value']}"
+            for key in keys:
+                if key["from"] == name:
+                    sql += self.FK_TEMPLATE.format(
+                        table=self.quote(key["table"]), field=key["to"], on_delete=key["on_delete"], comment=""
+                    )
+            definitions[name] = sql
+        return definitions
 
     async def _check_narrowing(self, table: str, old: Any, new: Any) -> None:
         """SQLite stores any value in any column; PostgreSQL would refuse those that do not fit."""

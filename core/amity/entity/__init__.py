@@ -15,6 +15,7 @@ from .catalog import (
     camel,
     snake,
 )
+from .custom import CustomField
 from .ids import InvalidId, decode_id, encode_id, new_id, split_id
 from .index import SqlIndex, Unique
 from .options import EDITABLE, EntityOptions, Generic
@@ -24,6 +25,7 @@ __all__ = [
     "BatchField",
     "Catalog",
     "Column",
+    "CustomField",
     "Entity",
     "EntityOptions",
     "EntityType",

@@ -24,6 +24,7 @@ from tortoise.fields.relational import (
 )
 
 from .base import Entity, Record, Staged
+from .custom import CustomField
 from .expression import Expression
 from .ids import InvalidId, split_id
 from .index import LIVE, SqlIndex, Unique
@@ -76,6 +77,8 @@ class Column:
     writable: bool = True
     bits: int | None = None
     """Size of an integer: 16, 32 or 64."""
+    required: bool = False
+    """Input has to bring it, though rows from before may lack it."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,8 @@ class EntityType:
     unique: tuple[Unique, ...]
     expressions: Mapping[str, ExpressionField]
     batches: Mapping[str, BatchField]
+    custom: Mapping[str, CustomField] = field(default_factory=lambda: MappingProxyType({}))
+    """Fields that the settings add; they are among the columns, money and relations too."""
 
     @property
     def code(self) -> str:
@@ -276,7 +281,9 @@ class EntityType:
 class Catalog(Mapping[str, EntityType]):
     """Entities by name; also by class (:meth:`of`), id prefix and plural."""
 
-    def __init__(self, entities: Iterable[EntityType]) -> None:
+    def __init__(self, entities: Iterable[EntityType], time_zone: str = "UTC") -> None:
+        self.time_zone = time_zone
+        """Where a day begins (IANA), for what is asked relative to today."""
         self._entities = {entity.name: entity for entity in entities}
         self._by_model = {entity.model: entity for entity in self._entities.values()}
         self._by_prefix = {entity.prefix: entity for entity in self._entities.values()}
@@ -408,10 +415,6 @@ def describe(plugin: str, model: type[Record]) -> tuple[EntityType, list[Problem
         # one to one among the rows that live; a deleted row does not keep another from coming
         if relation.one_to_one and (one := Unique((relation.column.name,))) not in resolved:
             resolved.append(one)
-    for relation in to_one.values():
-        own = Unique((relation.column.name,))
-        if relation.one_to_one and own not in resolved:
-            resolved.append(own)
     money = {
         key: MoneyField(
             key,
@@ -577,9 +580,9 @@ __all__ += ["Entity", "describe", "is_subclass_named", "table_name"]
 
 
 def indexes_of(entity: EntityType) -> tuple[SqlIndex, ...]:
-    """Every index that a table has: its unique keys, its own, and one for each reference and generic pair.
+    """Every index that an entity declares: its unique keys, its own, and one for each reference and generic pair.
 
-    A reference needs none where an own index starts with its column.
+    A reference needs none where an own index starts with its column. Those of custom fields are their own.
     """
     live = " WHERE " + LIVE if entity.is_entity else ""
     found: list[SqlIndex] = []
@@ -589,9 +592,9 @@ def indexes_of(entity: EntityType) -> tuple[SqlIndex, ...]:
         found.append(SqlIndex(f"{key.name}_key", body, unique=True))
     found.extend(entity.options.indexes)
     starts = {re.split(r"[,\s)]", index.postgresql.lstrip("("), maxsplit=1)[0].strip('"') for index in found}
-    for relation in entity.to_one.values():
+    for name, relation in entity.to_one.items():
         column = relation.column.name
-        if column not in starts:
+        if column not in starts and name not in entity.custom:
             found.append(SqlIndex(column, f'("{column}"){live}'))
     for generic in entity.generic.values():
         if generic.type_column not in starts and generic.id_column not in starts:

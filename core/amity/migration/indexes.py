@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..database import Database, Transaction
+from .custom import custom_indexes
 from .schema import declared
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ async def index_differences(composition: Composition, database: Database) -> lis
     async def compare(transaction: Transaction) -> list[IndexDifference]:
         by_table: dict[str, list[CreateIndex]] = {e.table: [] for e in composition.catalog.values()}
         for _, index in declared(composition).indexes.values():
+            by_table[index.table].append(index)
+        for index in custom_indexes(composition):
             by_table[index.table].append(index)
         found: list[IndexDifference] = []
         for table, indexes in by_table.items():

@@ -17,6 +17,7 @@ from ..database.schema_connection import SchemaConnection, schema_connection
 from ..database.schema_editor import schema_editor
 from . import files
 from .compare import operations_between
+from .custom import apply_fields, make_way, pending_fields
 from .errors import MigrationError
 from .manifest import write_manifest
 from .schema import advance, declared, empty_state, replayed
@@ -47,9 +48,9 @@ async def migrate(
 ) -> list[str]:
     """Applies what is pending, each migration in a transaction of its own, and writes the manifest.
 
-    The names of those that were applied, in order. Several processes may do it at once: one of them does the
-    work, the others wait and apply nothing. Raises :class:`MigrationError`; what was applied before stays, of
-    the migration that failed nothing does.
+    The columns of custom fields come last. The names of what was applied, in order. Several processes may do it at
+    once: one of them does the work, the others wait and apply nothing. Raises :class:`MigrationError`; what was
+    applied before stays, of the migration that failed nothing does.
     """
     without = files.unmigrated(composition)
     if without:
@@ -57,13 +58,15 @@ async def migrate(
             f"{_list(without)} bring entities but no migrations; write them with `amity makemigrations`"
         )
     async with schema_connection(database_url) as connection:
-        return await _migrate(composition, connection, progress)
+        names = await _migrate(composition, connection, progress)
+        return names + await _add_fields(composition, connection, progress)
 
 
 async def pending(composition: Composition, database: Database) -> list[str]:
-    """The migrations that an open database still lacks, in order."""
+    """The migrations and custom fields that an open database still lacks, in order."""
     done = await applied(database)
-    return [name for migration in _migrations(composition) if (name := _name(migration)) not in done]
+    names = [name for migration in _migrations(composition) if (name := _name(migration)) not in done]
+    return names + await pending_fields(composition, database)
 
 
 async def applied(database: Database | SchemaConnection) -> list[str]:
@@ -93,6 +96,17 @@ async def create_unmigrated(composition: Composition, database_url: str) -> None
             migration.operations = operations_between(before, after, app)
             async with connection.transaction():
                 await _run(migration, state, connection)
+        await _add_fields(composition, connection, None)
+
+
+async def _add_fields(
+    composition: Composition, connection: SchemaConnection, progress: Callable[[Progress], object] | None
+) -> list[str]:
+    def tell(name: str, done: int, total: int) -> None:
+        if progress:
+            progress(Progress(name, done, total))
+
+    return await apply_fields(composition, connection, tell)
 
 
 async def _migrate(
@@ -110,6 +124,7 @@ async def _migrate(
     waiting = [migration for migration in migrations if _name(migration) not in done]
     state = empty_state()
     if waiting:
+        await make_way(composition, connection)
         for migration in migrations:
             if migration not in waiting:
                 _replay(migration, state)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from datetime import datetime
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,14 @@ from ..entity import Catalog, Column, EntityType, Kind, ToMany
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
-from ..given import Given, gathered
+from ..given import Given, gathered, late, now
 from ..model import Event
-from ..tree import All, AnyOf, Compare, Condition, Never, Not, Quantified, Reaches, Through
+from ..tree import All, AnyOf, Compare, Condition, Moment, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .implied import left_to_ask
+from .json_keys import compared
+from .relative import resolved
 from .where import parse_where
 
 
@@ -52,7 +55,9 @@ class Conditions:
         self._open: dict[str, frozenset[str] | None] = {}
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
-        """A placeholder for a value; the same value is bound once."""
+        """A placeholder for a value; the same value is bound once. A moment is bound as what it is by now."""
+        if isinstance(value, Moment):
+            value = late(self.now, partial(resolved, value))
         if many and not isinstance(value, Given):
             value = gathered(value)
         if isinstance(value, Given):
@@ -75,6 +80,11 @@ class Conditions:
     def alias(self, letter: str = "x") -> str:
         self.aliases += 1
         return f"{letter}{self.aliases}"
+
+    @cached_property
+    def now(self) -> datetime:
+        """The time that everything in the statement is relative to."""
+        return now()
 
     # --- access ---------------------------------------------------------------------------------------------
 
@@ -278,7 +288,28 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
+        if condition.keys and is_payload(entity, name):
+            return self._payload(entity, alias, condition)
+        if condition.keys:
+            return compared(self, left, condition.keys, operator, value)
         return self._compared(left, kind, operator, value)
+
+    def _payload(self, entity: EntityType, alias: str, condition: Compare) -> str:
+        """A payload of an event is compared as it is shown: without what may not be read.
+
+        What is shown is told by sub-queries, too deep for SQLite's parser where a filter stands; so it becomes a
+        view, which is looked into by the event's id.
+        """
+        other, name, seen = self.alias(), self.alias("v"), self.alias()
+        depth, self.depth = self.depth, 0
+        shown = self.value(entity, other, condition.field)
+        self.depth = depth
+        self.views.append(
+            f'{name} as not materialized (select {other}."id" as k, {shown} as p '
+            f"from {identifier(entity.table)} {other})"
+        )
+        met = compared(self, f"{seen}.p", condition.keys, condition.operator, condition.value)
+        return f'exists (select 1 from {name} {seen} where {seen}.k = {alias}."id" and {met})'
 
     def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
         """A reference reads as null where its target is deleted or hidden; so it does in a filter."""

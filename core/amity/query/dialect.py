@@ -95,6 +95,18 @@ class Dialect:
         """The id that a stored JSON object has under a key, if it is one with this prefix."""
         raise NotImplementedError
 
+    def place(self, expression: str, path: Sequence[str]) -> str:
+        """What a stored JSON value has under keys, which are bound, for ``type_at`` and ``value_at``."""
+        raise NotImplementedError
+
+    def type_at(self, place: str) -> str:
+        """The name of the type of what is at a place; null where nothing is, ``'null'`` for JSON's null."""
+        raise NotImplementedError
+
+    def value_at(self, place: str, kind: Kind) -> str:
+        """What is at a place, as text, number or boolean; null where something else is."""
+        raise NotImplementedError
+
     def object(self, pairs: Sequence[Pair]) -> str:
         """A JSON object. Keys are the caller's, values SQL expressions."""
         parts = [pairs[i : i + self.max_pairs] for i in range(0, len(pairs), self.max_pairs)] or [()]
@@ -188,6 +200,20 @@ class SQLiteDialect(Dialect):
         begins = f"substr({text}, 1, {len(prefix) + 1}) = {literal(prefix + '_')}"
         joined = " || '-' || ".join(parts)
         return f"iif({begins}, {joined}, null)"
+
+    def place(self, expression: str, path: Sequence[str]) -> str:
+        return f"({expression}, {path[0]})"
+
+    def type_at(self, place: str) -> str:
+        return f"json_type{place}"
+
+    def value_at(self, place: str, kind: Kind) -> str:
+        if kind is Kind.BOOLEAN:
+            return f"case json_type{place} when 'true' then 1 when 'false' then 0 end"
+        if kind is Kind.FLOAT:
+            found = f"json_type{place} in ('integer', 'real')"
+            return f"case when {found} then cast(json_extract{place} as real) end"
+        return f"case when json_type{place} = 'text' then json_extract{place} end"
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         return f"json_object({', '.join(f'{literal(key)}, {value}' for key, value in pairs)})"
@@ -287,6 +313,21 @@ class PostgreSQLDialect(Dialect):
         text = f"({expression} ->> {literal(key)})"
         start = len(prefix) + 2
         return f"case when starts_with({text}, {literal(prefix + '_')}) then substr({text}, {start})::uuid end"
+
+    def place(self, expression: str, path: Sequence[str]) -> str:
+        # by keys alone: #> would count the items of arrays, too
+        return f"({' -> '.join([expression, *path])})"
+
+    def type_at(self, place: str) -> str:
+        return f"jsonb_typeof{place}"
+
+    def value_at(self, place: str, kind: Kind) -> str:
+        text = f"{place} #>> '{{}}'"
+        if kind is Kind.BOOLEAN:
+            return f"case when jsonb_typeof{place} = 'boolean' then ({text})::boolean end"
+        if kind is Kind.FLOAT:
+            return f"case when jsonb_typeof{place} = 'number' then ({text})::float8 end"
+        return f"case when jsonb_typeof{place} = 'string' then ({text}) collate \"C\" end"
 
     def _object(self, pairs: Sequence[Pair]) -> str:
         if all(len(key.encode()) <= _NAME for key, _ in pairs) and pairs:

@@ -31,6 +31,8 @@ from ..tree import (
 )
 from .dialect import pattern
 from .errors import QueryError
+from .json_keys import KEY_OPERATORS, parse_key, parse_operand
+from .relative import parse_relative, relative_operators
 
 Path = tuple[str | int, ...]
 _COMPARISONS = ("eq", "ne", "in", "notIn", "lt", "lte", "gt", "gte", "isNull")
@@ -45,10 +47,10 @@ _INT64 = 2**63
 def operators(kind: Kind) -> tuple[str, ...]:
     """What a value of this kind can be compared by."""
     if kind is Kind.JSON:
-        return ("isNull",)
+        return KEY_OPERATORS
     if kind in _UNORDERED:
         return ("eq", "ne", "in", "notIn", "isNull")
-    return (*_COMPARISONS, *_TEXT) if kind is Kind.TEXT else _COMPARISONS
+    return (*_COMPARISONS, *_TEXT) if kind is Kind.TEXT else (*_COMPARISONS, *relative_operators(kind))
 
 
 def parse_where(catalog: Catalog, entity: EntityType, where: Mapping[str, Any], path: Path = ()) -> Condition:
@@ -128,6 +130,8 @@ def _compare(catalog: Catalog | None, entity: EntityType, column: Column, value:
     allowed = operators(column.kind)
     if not isinstance(value, Mapping):
         raise QueryError(f"expected an operator with a value, like {{eq: …}}, got {value!r}", path)
+    if column.kind is Kind.JSON and set(value) != {"isNull"}:
+        return _at_keys(column, value, path)
     items: list[Condition] = []
     for name, operand in value.items():
         here = (*path, name)
@@ -144,9 +148,38 @@ def _compare(catalog: Catalog | None, entity: EntityType, column: Column, value:
             items.append(Compare(column.name, "like", folded))
         elif name in ("in", "notIn"):
             items.append(_membership(catalog, entity, column, name, operand, here))
+        elif name in relative_operators(column.kind):
+            zone = catalog.time_zone if catalog is not None else "UTC"
+            items.append(parse_relative(column.name, column.kind, zone, name, operand, here))
         else:
             parsed = parse_value(catalog, entity, column, operand, here)
             items.append(Compare(column.name, cast(Operator, name), parsed))
+    return items[0] if len(items) == 1 else All(tuple(items))
+
+
+def _at_keys(column: Column, value: Mapping[str, Any], path: Path) -> Condition:
+    """Conditions on what a JSON column has under some keys."""
+    if "path" not in value:
+        message = f'say which key: {column.name} has {{path: "…", eq: …}}; alone there is {{isNull: true}}'
+        raise QueryError(message, path)
+    keys = parse_key(value["path"], (*path, "path"))
+    items: list[Condition] = []
+    for name, operand in value.items():
+        here = (*path, name)
+        if name == "path":
+            continue
+        if name not in KEY_OPERATORS:
+            raise QueryError(f"unknown operator {name!r}; a key has {', '.join(KEY_OPERATORS[1:])}", path)
+        if name in _TEXT:
+            items.append(Compare(column.name, "like", _pattern(name, operand, here), keys))
+            continue
+        if name in ("in", "notIn"):
+            operand = _list(operand, here)
+        for item in operand if name in ("in", "notIn") else [operand]:
+            if isinstance(item, str):
+                check_text(item, here)
+        operator, parsed = parse_operand(name, operand, here)
+        items.append(Compare(column.name, operator, parsed, keys))
     return items[0] if len(items) == 1 else All(tuple(items))
 
 
@@ -160,12 +193,17 @@ def _membership(
 def _members(
     catalog: Catalog | None, entity: EntityType, column: Column, operand: Any, path: Path
 ) -> tuple[Any, ...]:
+    values = enumerate(_list(operand, path))
+    return tuple(parse_value(catalog, entity, column, v, (*path, i)) for i, v in values)
+
+
+def _list(operand: Any, path: Path) -> list[Any]:
     if isinstance(operand, (str, Mapping)) or not isinstance(operand, Iterable):
         raise QueryError(f"expected a list, got {operand!r}", path)
     values = list(operand)
     if len(values) > MAX_LIST:
         raise QueryError(f"has {len(values)} values; at most {MAX_LIST} are allowed", path)
-    return tuple(parse_value(catalog, entity, column, v, (*path, i)) for i, v in enumerate(values))
+    return values
 
 
 def _pattern(name: str, operand: Any, path: Path) -> str:

@@ -109,6 +109,7 @@ def _digest(composition: Composition) -> str:
         operations = operations_between(Schema(), schema, info.name)
         parts += [repr(manifest_of(composition, info)), *map(render_operation, operations)]
         parts += map(repr, defaults_of(composition.catalog, composition.grants, info.name))
+    parts += [repr((entity.custom, entity.columns)) for entity in composition.catalog.values() if entity.custom]
     parts += [f"{migration.app_label}.{migration.name}" for migration in files.load(files.modules(composition))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
