@@ -27,6 +27,7 @@ LEAVES: dict[str, Sequence[Any]] = {
     "Float": [0, 0.5, 1e9],
     "DateTime": ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00.000001+01:00", "1999-12-31T23:59:59Z"],
     "Date": ["2026-01-31", "2000-01-01"],
+    "JSON": ["it", 3, 0.5],
 }
 WRONG: dict[str, Sequence[Any]] = {
     "String": ["half \ud800", "nul \x00", 7],
