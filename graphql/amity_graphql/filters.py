@@ -134,7 +134,8 @@ class Filters:
                 description, type_ = relation.description, self.wheres[relation.target]
             elif item.group == "expression":
                 expression = entity.expressions[item.name]
-                description, type_ = expression.description or key, self.kinds[expression.kind]
+                description = expression.description or key
+                type_ = self.kinds[expression.kind] if expression.currency is None else self.money
                 source = self.sources(expression.plugin)
             else:
                 many = entity.to_many[item.name]

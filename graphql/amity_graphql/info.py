@@ -198,7 +198,8 @@ def _about(entity: EntityType, item: Named) -> tuple[str, bool, str | None, str,
             return "Node", reference.nullable, None, entity.plugin, reference.description, ()
         case "expression":
             expression = entity.expressions[item.name]
-            return expression.kind.value, True, None, expression.plugin, expression.description, ()
+            type_ = expression.kind.value if expression.currency is None else "Money"
+            return type_, True, None, expression.plugin, expression.description, ()
         case "batch":
             batch = entity.batches[item.name]
             return "JSON", True, None, batch.plugin, batch.description, ()

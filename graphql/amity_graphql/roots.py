@@ -10,11 +10,12 @@ import strawberry
 
 from amity.entity import Catalog, EntityType, decode_id
 
+from .aggregates import Aggregates
 from .arguments import Arguments
 from .declare import Argument, Field, listed, optional
-from .executor import Rows
+from .executor import Grouped, Rows
 from .filters import Filters
-from .names import EntityNames
+from .names import AGGREGATE, EntityNames
 from .outputs import Node, Outputs
 from .parts import Info
 
@@ -76,3 +77,15 @@ def _page(names: EntityNames, outputs: Outputs, filters: Filters, arguments: Arg
         return Rows(entity, arguments.slice(entity, given))
 
     return RootField(entity.plugin, field, resolve)
+
+
+def aggregates(names: Mapping[str, EntityNames], types: Aggregates) -> Iterator[RootField]:
+    """For each entity, figures of its records."""
+    for item in names.values():
+        yield _groups(item, types)
+
+
+def _groups(names: EntityNames, types: Aggregates) -> RootField:
+    entity: EntityType = names.entity
+    field = types.field(f"{names.plural}{AGGREGATE}", entity.name)
+    return RootField(entity.plugin, field, lambda _source, _info, **given: Grouped(entity, given))

@@ -48,6 +48,8 @@ class Conditions:
         """Whether a condition of the rights themselves is being written."""
         self.timeless = False
         """Whether deleted rows count too."""
+        self.joining: dict[str, Callable[[EntityType, str, str], tuple[EntityType, str]]] = {}
+        """Aliases whose to-one relations are joined instead of looked into: what joins one of them."""
         self._open: dict[str, frozenset[str] | None] = {}
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
@@ -426,6 +428,8 @@ class Conditions:
             if name in entity.money:
                 name = entity.money[name].amount
             return self.value(entity, alias, name)
+        if alias in self.joining and not self.policing:
+            return self.follow_path(rest, *self.joining[alias](entity, alias, name))
         if name in entity.to_one:
             self.use(entity, name)
             link = entity.to_one[name]
@@ -482,6 +486,10 @@ class Conditions:
         if operator == "/":
             divided, divisor = (self.dialect.number(side, Kind.FLOAT) for side in sides)
             return f"({divided} / nullif({divisor}, 0))"
+        if operator == "%":
+            whole, percent = (self.dialect.number(side, Kind.BIGINT) for side in sides)
+            hundredfold = self.dialect.integer(f"{whole} * {percent}")
+            return f"({hundredfold} / 100 + {hundredfold} % 100 / 50)"  # rounded, as divisions cut off
         kinds = {kind_of(side, entity, self.catalog) for side in (left, right)}
         if Kind.FLOAT in kinds:
             return f"({sides[0]} {operator} {sides[1]})"
