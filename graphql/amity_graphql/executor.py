@@ -162,7 +162,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         if hole is not None and hole.entity is not None:
             try:
                 if hole.kind == "groups":
-                    given = self.selections.arguments(self.api.graphql.query_type, details[0])
+                    query: Any = self.api.graphql.query_type
+                    given = self.selections.arguments(query, details[0])
                     groups = self.selections.groups(hole.entity, details, given)
                     yield tree.Aggregation(hole.entity.name, groups)
                 elif hole.kind == "page":

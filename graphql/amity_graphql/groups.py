@@ -121,7 +121,7 @@ def _lower(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-# --- what is selected ---------------------------------------------------------------------------------------------
+# --- what is selected ---------------------------------------------------------------------------------------
 
 
 def grouped(selections: Selections, entity: EntityType, details: Details, groups: tree.Groups) -> tree.Groups:

@@ -9,7 +9,6 @@ import strawberry
 
 from amity.entity import EntityType
 
-from .aggregates import Aggregates
 from .declare import Field, bare, enumeration, listed, optional, output
 from .filters import PYTHON, Filters
 from .names import EntityNames, label, pascal
@@ -81,7 +80,6 @@ class Outputs:
         self.rows = {name: bare(name, Node) for name in names}
         self.edges = {name: bare(f"{name}Edge") for name in names}
         self.connections = {name: bare(f"{name}Connection") for name in names}
-        self.aggregates = Aggregates(names, sources, enums, filters, self.rows, Money)
         for item in names.values():
             self._declare(item)
 
@@ -90,7 +88,6 @@ class Outputs:
         source = self.sources(entity.plugin)
         row = self.rows[entity.name]
         fields = [self._field(names, key) for key in names.fields]
-        fields += [self._aggregate(entity, key, relation) for key, relation in names.aggregates.items()]
         if {"update", "delete"} & set(entity.options.api):
             fields.append(Field(VIEWER_CAN, ViewerCan, "What you may do with it"))
         output(row, fields, entity.description, source)
@@ -146,11 +143,6 @@ class Outputs:
             self.filters.arguments(many.target),
             source=source,
         )
-
-    def _aggregate(self, entity: EntityType, key: str, relation: str) -> Field:
-        other = self.names[entity.to_many[relation].target].entity
-        source = self.sources(other.plugin) if other.plugin != entity.plugin else None
-        return self.aggregates.field(key, other.name, source)
 
     def _batch(self, entity: EntityType, key: str, name: str) -> Field:
         declared = entity.batches[name]

@@ -10,12 +10,11 @@ import strawberry
 
 from amity.entity import Catalog, EntityType, decode_id
 
-from .aggregates import Aggregates
 from .arguments import Arguments
 from .declare import Argument, Field, listed, optional
 from .executor import Grouped, Rows
 from .filters import Filters
-from .names import AGGREGATE, EntityNames
+from .names import EntityNames
 from .outputs import Node, Outputs
 from .parts import Info
 
@@ -79,13 +78,6 @@ def _page(names: EntityNames, outputs: Outputs, filters: Filters, arguments: Arg
     return RootField(entity.plugin, field, resolve)
 
 
-def aggregates(names: Mapping[str, EntityNames], types: Aggregates) -> Iterator[RootField]:
-    """For each entity, figures of its records."""
-    for item in names.values():
-        yield _groups(item, types)
-
-
-def _groups(names: EntityNames, types: Aggregates) -> RootField:
-    entity: EntityType = names.entity
-    field = types.field(f"{names.plural}{AGGREGATE}", entity.name)
-    return RootField(entity.plugin, field, lambda _source, _info, **given: Grouped(entity, given))
+def aggregate(entity: EntityType) -> Resolve:
+    """Answers the root field with figures of an entity."""
+    return lambda _source, _info, **given: Grouped(entity, given)

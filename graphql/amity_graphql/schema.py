@@ -28,7 +28,7 @@ from strawberry.types.field import StrawberryField
 from amity.composition import Composition, CompositionError
 from amity.entity import Catalog
 
-from .aggregates import SHARED, SUFFIXES
+from .aggregates import SHARED, SUFFIXES, Aggregates
 from .arguments import Arguments
 from .declare import bare, output
 from .executor import Executor, Hole
@@ -36,12 +36,12 @@ from .filters import Filters
 from .groups import Groupings
 from .info import infos
 from .me import me
-from .names import EntityNames, names_of
+from .names import AGGREGATE, EntityNames, names_of
 from .optional import OPTIONAL
 from .outputs import VIEWER_CAN, Money, Node, Outputs, PageInfo, enums_of
 from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
-from .roots import RootField, aggregates, reads
+from .roots import RootField, aggregate, reads
 from .scalars import SCALARS
 from .settings import GraphQLSettings
 from .values import Listed, Nullable, Object, Shape, Values
@@ -156,17 +156,19 @@ class _Builder:
             *infos(self.composition, names),
             me(self.composition.catalog, outputs.rows, self.source("graphql")),
             *reads(self.composition.catalog, names, outputs, filters, arguments),
-            *aggregates(names, outputs.aggregates),
         ]
         mutations = list(writes.fields())
         for kind, fields in (("Query", queries), ("Mutation", mutations)):
             for field in fields:
                 self._claim_field(kind, field.field.name, field.plugin)
+        for item in names.values():
+            self._claim_field("Query", f"{item.plural}{AGGREGATE}", item.entity.plugin)
         types = EntityTypes(self.composition.catalog, outputs.rows, outputs.connections, Node)
         parts = self._parts(types)
         added = {kind: self._added(kind, parts) for kind in ("Query", "Mutation")}
         self._raise()
-        schema = self._schema(queries, mutations, added, outputs, parts)
+        schema = self._schema(queries, mutations, added, outputs, filters, parts)
+        Aggregates(schema._schema, names, self.source).add(aggregate)
         self._resolve(schema, queries, mutations)
         owners = self._loosen(schema, added)
         self._mark(schema)
@@ -297,6 +299,7 @@ class _Builder:
         mutations: Sequence[RootField],
         added: Mapping[str, Sequence[StrawberryField]],
         outputs: Outputs,
+        filters: Filters,
         parts: Sequence[tuple[str, GraphQLParts]],
     ) -> strawberry.Schema:
         query, mutation = bare("Query"), bare("Mutation")
@@ -310,7 +313,7 @@ class _Builder:
                 added,
                 query=query,
                 mutation=mutation if mutations or added["Mutation"] else None,
-                types=[*outputs.rows.values(), *own, *further],
+                types=[*outputs.rows.values(), *filters.kinds.values(), *own, *further],
                 config=config,
                 execution_context_class=Executor,
             )

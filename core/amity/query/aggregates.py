@@ -89,6 +89,8 @@ class GroupSql:
         self.inline = inline
         self.chained = parent is not None and not inline
         """Whether all parents are answered by one chain of table expressions."""
+        self.slots = (compiler.slot(), compiler.slot(), compiler.slot())
+        """The places of ``i``, ``g`` and ``r`` in the chain."""
         self.base = compiler.alias("b")
         self.joins: dict[tuple[str, str], tuple[EntityType, str]] = {}
         self.tables: list[str] = []
@@ -119,7 +121,7 @@ class GroupSql:
 
     def write(self) -> PageSql:
         compiler, groups, dialect = self.compiler, self.groups, self.dialect
-        slot = compiler.slot()
+        slot = self.slots[2]
         compiler.joining[self.base] = self._join
         for key in groups.by:
             self._key(key)
@@ -164,7 +166,7 @@ class GroupSql:
         by = f" group by {', '.join(f'{alias}.{name}' for name in names)}" if names else ""
         columns = (keys + str(self.outer)).removeprefix(", ") or "count(*) as n"
         body = f"select {columns} from {source} {alias}{by}"
-        return self.compiler._table(f"g{self.compiler.slot()}", body, self.inline)
+        return self.compiler._table(f"g{self.slots[1]}", body, self.inline)
 
     def _staged(self, names: Sequence[str]) -> str:
         """``i``: groups by keys and currency, one section for each grouping."""
@@ -175,7 +177,7 @@ class GroupSql:
             terms = [*(f"s.{name}" for name in names), *([currency] if currency != _DISTINCT else [])]
             by = f" group by {', '.join(terms)}" if terms else ""
             parts.append(f"select {columns} from {self._rows()} s{by}")
-        return self.compiler._table(f"i{self.compiler.slot()}", " union all ".join(parts), self.inline)
+        return self.compiler._table(f"i{self.slots[0]}", " union all ".join(parts), self.inline)
 
     def _rows(self) -> str:
         """``s``: the rows that count."""
