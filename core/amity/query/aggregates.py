@@ -92,6 +92,8 @@ class GroupSql:
         self.slots = (compiler.slot(), compiler.slot(), compiler.slot())
         """The places of ``i``, ``g`` and ``r`` in the chain."""
         self.base = compiler.alias("b")
+        if parent is not None and inline:
+            compiler.known[self.base, parent.column] = parent.seen
         self.joins: dict[tuple[str, str], tuple[EntityType, str]] = {}
         self.tables: list[str] = []
         self.values = _Columns("v")
@@ -214,7 +216,7 @@ class GroupSql:
             if relation in entity.to_one:
                 link = entity.to_one[relation]
                 target = compiler.catalog[link.target]
-                on = f'{other}."id" = {alias}.{identifier(link.column.name)}'
+                on = f'{other}."id" = {compiler.reference(alias, link)}'
             else:
                 many = entity.to_many[relation]
                 target = compiler.catalog[many.target]
@@ -233,7 +235,8 @@ class GroupSql:
         kind = _kind(entity, key)
         value = compiler.follow_path([key.field], entity, alias)
         if key.unit is not None:
-            value = self.dialect.period(value, key.unit, kind, compiler.bind(key.zone, Kind.TEXT))
+            zone = compiler.bind(key.zone, Kind.TEXT) if kind is Kind.DATETIME else literal("UTC")
+            value = self.dialect.period(value, key.unit, kind, zone)
             kind = Kind.DATE
         elif kind is Kind.FLOAT:
             value = f"({value} + 0.0)"  # there are two zeros
@@ -303,16 +306,16 @@ class GroupSql:
         value = self._value(self._field(figure.field))
         currency = self.compiler.value(self.entity, self.base, self.entity.currencies[figure.field])
         section = self.sections.index(self._value(currency))
-        count = f"i.{self.inner.of(f'count({value})')}"
-        there = f"i.currency is not null and {count} > 0"
-        if len(self.sections) > 1:
-            there += f" and i.section = {section}"
+        chosen = f" and i.section = {section}" if len(self.sections) > 1 else ""
         if figure.function in ("min", "max"):
-            return f"i.{self.inner.of(f'{figure.function}({value})')}", there
+            found = f"i.{self.inner.of(f'{figure.function}({value})')}"
+            return found, f"i.currency is not null and {found} is not null{chosen}"
         sums = [f"i.{self.inner.of(sum)}" for sum in self.dialect.sums(value, Kind.BIGINT)]
+        there = f"i.currency is not null and {sums[0]} is not null{chosen}"
         if figure.function == "avg":
+            count = f"i.{self.inner.of(f'count({value})')}"
             return self.dialect.rounded_mean(sums, count), there
-        return self.dialect.total(sums, count, Kind.BIGINT), there
+        return self.dialect.total(sums, "", Kind.BIGINT), there
 
     def _money(self, figure: Figure, parts: Sequence[tuple[str, str]]) -> str:
         """A list of money, one amount for each currency, as a column of ``g``."""
