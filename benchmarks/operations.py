@@ -154,9 +154,8 @@ BOARD = Operation(
   }
 }""",
     f"""select row_to_json(a)::text from (select (select row_to_json(x) from (
-  select l.name, (select row_to_json(p) from (select coalesce(json_agg(row_to_json(s) order by n), '[]') as nodes
-    from (select {_id("stg", "s.id")} as id, s.name, s.probability, d.groups as "dealsAggregate",
-        row_number() over (order by s.position, s.id) as n
+  select l.name, (select row_to_json(p) from (select coalesce(json_agg(row_to_json(s)), '[]') as nodes
+    from (select {_id("stg", "s.id")} as id, s.name, s.probability, d.groups as "dealsAggregate"
       from core_stage s cross join lateral (
         select json_build_array(json_build_object(
           'count', coalesce(sum(c.count), 0)::bigint::text,
@@ -169,7 +168,7 @@ BOARD = Operation(
             sum(value_minor * s.probability / 100 + value_minor * s.probability % 100 / 50)::bigint as weighted
           from core_deal
           where stage_id = s.id and deleted_at is null and s.category = 'open' group by currency) c) d
-      where s.pipeline_id = l.id and s.deleted_at is null) s) p) as stages
+      where s.pipeline_id = l.id and s.deleted_at is null order by s.position, s.id) s) p) as stages
   from core_pipeline l where l.id = {_ID} and l.deleted_at is null) x) as pipeline) a""",
     _one_of,
     of="Pipeline",
