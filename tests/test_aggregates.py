@@ -87,6 +87,10 @@ async def test_the_pipeline_board_is_one_statement(crm: Crm) -> None:
     ]
 
 
+def person(id: str, name: str, deals: str) -> dict[str, Any]:
+    return {"id": id, "name": name, "team": {"name": "Zurich"}, "deals": {"totalCount": deals}}
+
+
 async def test_deals_by_owner_are_in_the_order_that_is_asked_for(crm: Crm) -> None:
     document = """{ dealsAggregate(
       groupBy: [{owner: {id: true}}], orderBy: [{sum: {value: DESC}, currency: "USD"}, {key: {owner: {name: ASC}}}]
@@ -214,6 +218,10 @@ async def test_mistakes_say_where_they_are_and_what_to_do(crm: Crm) -> None:
     assert "exactly one key" in await refused(
         crm, "{ dealsAggregate(groupBy: [{name: true, note: true}]) { count } }"
     )
+    document = "query($by: [DealGroup!], $order: [DealAggregateOrder!]) {"
+    document += " dealsAggregate(groupBy: $by, orderBy: $order) { count } }"
+    assert "exactly one field" in await refused(crm, document, by=[{"name": True, "note": True}])
+    assert "exactly one" in await refused(crm, document, order=[{"sum": {"value": "ASC", "name": "ASC"}}])
     assert "expected a number from 0 to 500" in await refused(crm, "{ dealsAggregate(first: -1) { count } }")
 
 
@@ -310,7 +318,8 @@ async def test_what_may_not_be_read_is_in_no_figure(make_crm: MakeCrm) -> None:
         fields = frozenset(catalog["Deal"].field_names()) - {"value"}
         grants: dict[Any, TypeGrant] = {
             (catalog["Deal"].code, "read"): TypeGrant(RowRule("where", mine), fields),
-            (catalog["Stage"].code, "read"): TypeGrant(),
+            (catalog["Stage"].code, "read"): TypeGrant(RowRule()),
+            (catalog["Pipeline"].code, "read"): TypeGrant(RowRule()),
             (catalog["User"].code, "read"): TypeGrant(RowRule("where", Compare("name", "eq", "nobody"))),
         }
         reader = crm.acting_as(Principal("user", "usr_reader", roles=(Role("r", grants=grants),)))
@@ -334,7 +343,7 @@ async def test_what_may_not_be_read_is_in_no_figure(make_crm: MakeCrm) -> None:
 
 
 @pytest.mark.once
-def test_money_needs_a_currency_and_whole_units() -> None:
+async def test_money_needs_a_currency_and_whole_units() -> None:
     class Wrong(Plugin):
         name = "wrong"
 

@@ -140,9 +140,7 @@ class Aggregates:
         source = self.sources(plugin)
         origin = _Origin((source, OneOf()) if one_of else (source,), is_input=True, is_one_of=one_of)
         extensions = {GraphQLCoreConverter.DEFINITION_BACKREF: origin}
-        self.types[name] = GraphQLInputObjectType(
-            name, fields, description=about, is_one_of=one_of, extensions=extensions
-        )
+        self.types[name] = GraphQLInputObjectType(name, fields, description=about, extensions=extensions)
 
     def _shared(self) -> None:
         about = "A period by which times and dates are grouped; weeks begin on Mondays (ISO 8601)"
@@ -290,14 +288,14 @@ class Aggregates:
     def _about(self, names: EntityNames, key: str) -> tuple[str, Source | None]:
         entity, item = names.entity, names.fields[key]
         match item.group:
-            case "money":
+            case "money" if item.name in entity.money:
                 return entity.money[item.name].description, None
             case "to_one":
                 return entity.to_one[item.name].description, None
             case "single":
                 many = entity.to_many[item.name]
                 return many.description, self._foreign(entity.plugin, self.names[many.target].entity)
-            case "expression":
+            case "money" | "expression":
                 declared = entity.expressions[item.name]
                 return declared.description or key, self.sources(declared.plugin)
         return entity.columns[item.name].description or key, None

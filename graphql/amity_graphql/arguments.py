@@ -112,7 +112,7 @@ class Arguments:
 
     def named_order(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
         """One key of an order, by the core's names."""
-        key, value = next(iter(given.items()))
+        key, value = single(given, "order_by")
         named = self.names[entity.name].orders[key]
         target = entity.leads_to(named.name)
         if target is not None:
@@ -125,6 +125,13 @@ class Arguments:
         if len(items) > most:
             raise bad_input(f"{name} has {len(items)} items; at most {most} are taken at once")
         return items
+
+
+def single(given: Mapping[str, Any], name: str) -> tuple[str, Any]:
+    """The field of an input that must have exactly one. Raises QueryError."""
+    if len(given) != 1:
+        raise QueryError(f"has {', '.join(given) or 'nothing'}; expected exactly one field", (name,))
+    return next(iter(given.items()))
 
 
 def plain(value: Any) -> Any:

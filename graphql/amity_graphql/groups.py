@@ -13,7 +13,7 @@ from amity.entity import EntityType
 from amity.query import QueryError
 from amity.query.grouping import figure_kind, parse_group_order, parse_groups, parse_having
 
-from .arguments import Arguments, plain
+from .arguments import Arguments, plain, single
 from .errors import bad_input
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Groupings:
         return first
 
     def _key(self, entity: EntityType, item: Mapping[str, Any]) -> dict[str, Any]:
-        key, value = next(iter(item.items()))
+        key, value = single(item, "group_by")
         named = self.arguments.names[entity.name].orders[key]
         target = entity.leads_to(named.name)
         if target is not None:

@@ -184,6 +184,9 @@ def _about(entity: EntityType, item: Named) -> tuple[str, bool, str | None, str,
             column = entity.columns[item.name]
             return column.kind.value, column.nullable, None, entity.plugin, column.description, column.choices
         case "money":
+            if item.name in entity.expressions:
+                computed = entity.expressions[item.name]
+                return "Money", True, None, computed.plugin, computed.description, ()
             money = entity.money[item.name]
             return "Money", money.nullable, None, entity.plugin, money.description, ()
         case "to_one":
@@ -198,8 +201,7 @@ def _about(entity: EntityType, item: Named) -> tuple[str, bool, str | None, str,
             return "Node", reference.nullable, None, entity.plugin, reference.description, ()
         case "expression":
             expression = entity.expressions[item.name]
-            type_ = expression.kind.value if expression.currency is None else "Money"
-            return type_, True, None, expression.plugin, expression.description, ()
+            return expression.kind.value, True, None, expression.plugin, expression.description, ()
         case "batch":
             batch = entity.batches[item.name]
             return "JSON", True, None, batch.plugin, batch.description, ()

@@ -103,8 +103,8 @@ def _names(catalog: Catalog, entity: EntityType, known: set[str]) -> EntityNames
         if relation.target in known
     ]
     generic = [("generic", key) for key, item in entity.generic.items() if set(item.targets) & known]
-    money = [("money", key) for key in entity.money]
-    expressions = [("expression", key) for key in entity.expressions]
+    money = [("money", key) for key in entity.currencies]
+    expressions = [("expression", key) for key in entity.expressions if key not in entity.currencies]
     batches = [("batch", key) for key in entity.batches]
     fields = _index([*columns, *money, *to_one, *generic, *to_many, *expressions, *batches])
     # a filter and an input name a reference by its id, too

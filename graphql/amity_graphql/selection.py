@@ -96,9 +96,9 @@ class Selections:
         match named.group:
             case "column":
                 return tree.Scalar(key, named.name, enum=bool(entity.columns[named.name].choices))
-            case "expression" if named.name not in entity.currencies:
+            case "expression":
                 return tree.Computed(key, named.name)
-            case "money" | "expression":
+            case "money":
                 return tree.Money(key, named.name, self.names(self.api.types["Money"], nodes))
             case "to_one":
                 target = catalog[entity.to_one[named.name].target]
