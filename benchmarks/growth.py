@@ -39,7 +39,9 @@ async def measure(urls: list[str], rounds: int, seconds: float) -> dict[str, lis
             for place, operation in enumerate(OPERATIONS):
                 print(f"round {number} of {rounds}: {operation.name}", file=sys.stderr, flush=True)
                 for at, (server, (tokens, ids)) in enumerate(zip(servers, asked, strict=True)):
-                    seen = await turn(server, place, OURS, tokens[OURS.role], ids[OURS.role], 1, seconds)
+                    seen = await turn(
+                        server, place, OURS, tokens[OURS.role], ids[OURS.role][operation.of], 1, seconds
+                    )
                     figures[operation.name][at].append(seen.p50)
     return {name: [statistics.median(item) for item in found] for name, found in figures.items()}
 

@@ -19,6 +19,8 @@ class Operation:
     document: str
     sql: str
     variables: Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
+    of: str = "Customer"
+    """The entity whose ids ``variables`` draws from."""
 
 
 def _one_of(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
@@ -136,4 +138,40 @@ NESTED = Operation(
     _lifecycle,
 )
 
-OPERATIONS = (ONE, LIST, WHOLE, NESTED)
+BOARD = Operation(
+    "board: a pipeline's stages with count, sum and weighted sum of their open deals",
+    """query Board($id: ID!) {
+  pipeline(id: $id) {
+    name
+    stages(orderBy: [{position: ASC}]) {
+      nodes {
+        id name probability
+        dealsAggregate(where: {stage: {category: {eq: OPEN}}}) {
+          count sum { value { amount currency } weightedValue { amount currency } }
+        }
+      }
+    }
+  }
+}""",
+    f"""select row_to_json(a)::text from (select (select row_to_json(x) from (
+  select l.name, (select row_to_json(p) from (select coalesce(json_agg(row_to_json(s)), '[]') as nodes
+    from (select {_id("stg", "s.id")} as id, s.name, s.probability, d.groups as "dealsAggregate"
+      from core_stage s cross join lateral (
+        select json_build_array(json_build_object(
+          'count', coalesce(sum(c.count), 0)::bigint::text,
+          'sum', json_build_object(
+            'value', coalesce(json_agg(json_build_object('amount', c.value::text, 'currency', c.currency)
+              order by c.currency) filter (where c.value is not null), '[]'),
+            'weightedValue', coalesce(json_agg(json_build_object('amount', c.weighted::text,
+              'currency', c.currency) order by c.currency) filter (where c.value is not null), '[]')))) as groups
+        from (select currency, count(*) as count, sum(value_minor)::bigint as value,
+            sum(value_minor * s.probability / 100 + value_minor * s.probability % 100 / 50)::bigint as weighted
+          from core_deal
+          where stage_id = s.id and deleted_at is null and s.category = 'open' group by currency) c) d
+      where s.pipeline_id = l.id and s.deleted_at is null order by s.position, s.id) s) p) as stages
+  from core_pipeline l where l.id = {_ID} and l.deleted_at is null) x) as pipeline) a""",
+    _one_of,
+    of="Pipeline",
+)
+
+OPERATIONS = (ONE, LIST, WHOLE, NESTED, BOARD)

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 import psutil
 
-from amity import SYSTEM, Crm, Customer
+from amity import SYSTEM, Crm
 from amity.database import recorded
 from amity_graphql.api import execute
 
@@ -120,23 +120,29 @@ async def sign_up(crm: Crm) -> None:
         await session.run("assign_role", [{"user": email, "role": role}])
 
 
-async def known(crm: Crm) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """For each role: a session's token, and ids of customers that it can see."""
-    tokens, ids = {}, {}
+Ids = dict[str, dict[str, list[str]]]
+"""For each role, by entity: ids of records that it can see."""
+
+
+async def known(crm: Crm) -> tuple[dict[str, str], Ids]:
+    """For each role: a session's token, and ids."""
+    tokens: dict[str, str] = {}
+    ids: Ids = {}
     for role, email in ROLES.items():
         tokens[role] = await crm.access.sign_in(email, PASSWORD, user_agent="benchmark")
         session = crm.acting_as(await crm.access.user(email))
-        rows = await session.find(Customer).select("id").order_by("created_at").first(2000).all()
-        ids[role] = [row["id"] for row in rows]
+        for entity in {item.of for item in OPERATIONS}:
+            rows = await session.find(entity).select("id").order_by("created_at").first(2000).all()
+            ids.setdefault(role, {})[entity] = [row["id"] for row in rows]
     return tokens, ids
 
 
-async def statements(crm: Crm, ids: dict[str, list[str]]) -> dict[str, int]:
+async def statements(crm: Crm, ids: Ids) -> dict[str, int]:
     """How many statements each operation takes, the session check apart."""
     found = {}
     for item in OPERATIONS:
         session = crm.acting_as(await crm.access.user(ROLES["agent"]))
-        variables = item.variables(random.Random(1), ids["agent"])
+        variables = item.variables(random.Random(1), ids["agent"][item.of])
         with recorded() as seen:
             result = await execute(crm, session, item.document, variables)
         assert not result.errors, result.errors
@@ -204,12 +210,12 @@ async def turn(
     )
 
 
-async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: dict[str, list[str]]) -> None:
+async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: Ids) -> None:
     """Raises AssertionError unless all servers give the same answers."""
     chance = random.Random(11)
     for place, operation in enumerate(OPERATIONS):
         for _ in range(4):
-            variables = operation.variables(chance, ids["admin"])
+            variables = operation.variables(chance, ids["admin"][operation.of])
             answers = {
                 kind: orjson.loads(
                     await load.answer(server.port, server.message(place, operation, variables, tokens["admin"]))
@@ -263,7 +269,13 @@ async def measure(url: str, rounds: int, seconds: float, connections: int) -> No
                     )
                     role = contender.role
                     found = await turn(
-                        servers[contender.kind], place, contender, tokens[role], ids[role], connections, seconds
+                        servers[contender.kind],
+                        place,
+                        contender,
+                        tokens[role],
+                        ids[role][OPERATIONS[place].of],
+                        connections,
+                        seconds,
                     )
                     figures.setdefault(place, {}).setdefault(contender.name, []).append(found)
     print(HEAD)

@@ -21,7 +21,15 @@ from amity.entity.expression import Aggregate, Arithmetic, Coalesced, Expression
 from amity.tree import Direction
 
 Row = dict[str, Any]
-ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul, "/": truediv}
+
+
+def percent(of: int, hundredths: int) -> int:
+    """Rounded to a whole number, halves away from zero."""
+    found = (2 * abs(of * hundredths) + 100) // 200
+    return found if of * hundredths >= 0 else -found
+
+
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul, "/": truediv, "%": percent}
 
 
 async def dump(crm: Crm) -> dict[str, list[Row]]:

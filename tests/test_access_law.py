@@ -109,7 +109,21 @@ async def answers(crm: Crm, principal: Principal, queries: Sequence[tuple[str, A
             found.append((await crm.acting_as(principal).read({"root": root})).parsed()["root"])
         except AccessDenied as error:
             found.append(str(error))
+    for name, figures, by in FIGURES:
+        try:
+            found.append(await crm.acting_as(principal).find(name).aggregate(*figures, by=by))
+        except AccessDenied as error:
+            found.append(str(error))
     return found
+
+
+FIGURES: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
+    ("Deal", ("count", "count_distinct.customer"), ("customer", "stage.category")),
+    ("Deal", ("sum.value", "max.weighted_value"), ("customer.lifecycle",)),
+    ("Customer", ("count", "max.name", "sum.deal_count"), ("organization",)),
+    ("Interaction", ("count", "sum.duration_seconds"), ("customer.organization.name", "direction")),
+)
+"""What is asked in groups: entity, figures, keys."""
 
 
 async def shake(crm: Crm, case: Case, ids: Mapping[str, Sequence[UUID]]) -> int:

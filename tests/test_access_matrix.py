@@ -34,6 +34,8 @@ from amity import (
 from amity.access.roles import RolePolicy
 from amity.contracts import FieldDeclaration, IdOf
 from amity.entity import EntityType, Kind, new_id
+from amity.query.grouping import FUNCTIONS, groupable
+from amity.query.grouping import figures as figures_of
 from amity.testing import make_crm
 from amity_csv import export_rows
 from amity_graphql.api import execute
@@ -42,6 +44,7 @@ from amity_graphql.names import EntityNames, names_of
 from .access_world import CANARY, Maker, World, half, id_of, make_world
 
 LIMITS = {"max_fields": 2000, "max_depth": 20}
+PERIODS = (Kind.DATETIME, Kind.DATE)
 PLUGINS = ["graphql", "csv", "rfm"]
 CUSTOM = [
     {"entity": "Customer", "name": "nickname", "type": "text"},
@@ -151,6 +154,38 @@ async def test_in_lists_and_counts(stand: Stand) -> None:
         page = found["data"][names.plural]
         assert int(page["totalCount"]) == len(page["nodes"]) <= len(stand.world.mine[names.entity.name])
         assert page["nodes"], f"{names.entity.name}: nothing in reach, so nothing was tried"
+
+
+async def test_in_figures_of_groups(stand: Stand) -> None:
+    """By every key, whole and behind each record: hidden rows are not counted, and hidden records are no key."""
+    tried = 0
+    for names, _, _ in stand.entities():
+        entity = names.entity
+        session = stand.crm.acting_as(stand.who)
+        count = await session.find(entity.name).count()
+        keys = [*(name for name, kind in groupable(entity).items() if kind not in PERIODS), *entity.links]
+        figures = [f"{function}.{name}" for function in FUNCTIONS[1:] for name in figures_of(entity, function)]
+        whole = await session.find(entity.name).aggregate("count", *figures)
+        assert whole[0]["count"] == str(count), entity.name
+        assert not stand.leaks(whole), entity.name
+        for key in keys:
+            groups = await session.find(entity.name).aggregate("count", by=[key])
+            assert not stand.leaks(groups), f"{entity.name} by {key}: {stand.leaks(groups)}"
+            assert sum(int(group["count"]) for group in groups) == count, (entity.name, key)
+            everything = await stand.crm.acting_as(SYSTEM).find(entity.name).aggregate("count", by=[key])
+            tried += bool(stand.leaks(everything))
+        for field, relation in names.aggregates.items():
+            target = stand.names[entity.to_many[relation].target]
+            many = next(key for key, item in names.fields.items() if item.name == relation)
+            document = f"""{{ {names.plural}(first: 200) {{ nodes {{
+                {many}(first: 50) {{ totalCount }} {field} {{ count min {{ id: __typename }} }}
+            }} }} }}"""
+            if not figures_of(target.entity, "min"):
+                document = document.replace("min { id: __typename }", "")
+            found = await stand.ask(document)
+            for node in found["data"][names.plural]["nodes"]:
+                assert node[field][0]["count"] == node[many]["totalCount"], (entity.name, field)
+    assert tried > 50, "hardly a key led to the other half"
 
 
 async def test_over_every_edge(stand: Stand) -> None:

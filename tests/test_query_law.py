@@ -144,6 +144,7 @@ def companies(draw: st.DrawFn) -> Company:
             "customer": draw(position),
             "stage": draw(st.integers(0, 3)),
             "amount": draw(st.none() | st.integers(-(10**9), 10**12)),
+            "currency": draw(_some(["EUR", "USD"])),
             "expected_close_on": draw(_some([None, date(2026, 1, 31), date(2026, 2, 1), date(1999, 12, 31)])),
         }
         for _ in range(draw(st.integers(0, 6)))
@@ -189,7 +190,7 @@ async def fill(crm: Crm, company: Company) -> None:
                 "name": row["name"],
                 "customer_id": of(row["customer"]),
                 "stage_id": stages[row["stage"]],
-                "value": None if row["amount"] is None else {"amount": row["amount"], "currency": "USD"},
+                "value": None if row["amount"] is None else _value(row),
                 "expected_close_on": row["expected_close_on"],
             }
             for row in company.deals
@@ -197,6 +198,10 @@ async def fill(crm: Crm, company: Company) -> None:
     )
     if company.deleted:
         await session.delete("Customer", [ids[i] for i in company.deleted])
+
+
+def _value(deal: dict[str, Any]) -> dict[str, Any]:
+    return {"amount": deal["amount"], "currency": deal.get("currency", "USD")}
 
 
 async def make_stages(crm: Crm) -> None:

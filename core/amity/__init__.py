@@ -37,7 +37,7 @@ from .contracts import (
 )
 from .crm import Crm, Session
 from .entity import EDITABLE, Entity, EntityOptions, Generic, Record, SqlIndex, Staged, Unique
-from .entity.expression import Add, Avg, Coalesce, Count, Divide, Field, Max, Min, Multiply, Subtract, Sum
+from .entity.expression import Add, Avg, Coalesce, Count, Divide, Field, Max, Min, Multiply, Percent, Subtract, Sum
 from .messages import (
     Capabilities,
     Channel,
@@ -155,6 +155,7 @@ __all__ = [
     "OutboundFile",
     "Participant",
     "Party",
+    "Percent",
     "Permission",
     "PermissionGrant",
     "Pipeline",

@@ -76,6 +76,7 @@ class ExpressionDeclaration:
     expression: Expression
     description: str
     deprecated: str | None
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,13 @@ def expression(
     *,
     description: str = "",
     deprecated: str | None = None,
+    currency: str | None = None,
 ) -> ExpressionDeclaration:
-    """A field that the database computes: selectable, filterable, sortable, always nullable."""
-    return ExpressionDeclaration(target, name, expression, description, deprecated)
+    """A field that the database computes: selectable, filterable, sortable, always nullable.
+
+    With ``currency``, the name of a money field, it is money too: an amount in minor units of that currency.
+    """
+    return ExpressionDeclaration(target, name, expression, description, deprecated, currency)
 
 
 def batch(

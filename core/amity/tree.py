@@ -102,7 +102,16 @@ class Batched:
     shape: Any = None
 
 
-Field = Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Can | Batched
+@dataclass(frozen=True)
+class Aggregated:
+    """Figures of the rows that a to-many relation leads to: a list of groups."""
+
+    key: str
+    name: str
+    groups: Groups
+
+
+Field = Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Can | Batched | Aggregated
 Selection = tuple[Field, ...]
 
 # --- conditions ---------------------------------------------------------------------------------------------
@@ -309,6 +318,162 @@ class Page:
             raise ValueError("first and last are both given; a page begins at one end")
 
 
+# --- groups --------------------------------------------------------------------------------------------------
+
+Unit = Literal["day", "week", "month", "quarter", "year"]
+Function = Literal["count", "count_distinct", "sum", "avg", "min", "max"]
+
+
+@dataclass(frozen=True)
+class GroupKey:
+    """What rows are grouped by: a column or expression field, behind the to-one relations of ``path``.
+
+    ``id`` behind a relation stands for the record itself. With ``unit`` it is the first day of the period that a
+    time or date lies in; for times, periods are those of the IANA time zone ``zone``. Weeks begin on Mondays.
+    """
+
+    field: str
+    path: tuple[str, ...] = ()
+    unit: Unit | None = None
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is computed of the rows of a group: their count, or a function of a column, money or expression field.
+
+    ``count_distinct`` takes relations to one row too. Money is computed for each currency.
+    """
+
+    function: Function
+    field: str = ""
+
+
+@dataclass(frozen=True)
+class FigureIs:
+    """A figure of the group meets a condition on the pseudo-field ``value``.
+
+    For money, ``amount`` and ``currency``: of at least one currency they meet it.
+    """
+
+    figure: Figure
+    condition: Condition
+
+
+@dataclass(frozen=True)
+class HavingAll:
+    """True if every item is."""
+
+    items: tuple[Having, ...]
+
+
+@dataclass(frozen=True)
+class HavingAny:
+    """True if at least one item is."""
+
+    items: tuple[Having, ...]
+
+
+@dataclass(frozen=True)
+class HavingNot:
+    """True if the item is false or unknown."""
+
+    item: Having
+
+
+Having = FigureIs | HavingAll | HavingAny | HavingNot
+
+
+@dataclass(frozen=True)
+class FigureOrder:
+    """Groups by a figure; money by its amount in one currency, null where a group has none in it."""
+
+    figure: Figure
+    direction: Direction = Direction.ASC
+    currency: str | None = None
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """The value of a key. ``enum`` writes it in capitals."""
+
+    key: str
+    by: GroupKey
+    enum: bool = False
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """The record that rows are grouped by; null for those that refer to none in reach."""
+
+    key: str
+    path: tuple[str, ...]
+    fields: Selection
+
+
+@dataclass(frozen=True)
+class KeyObject:
+    """Keys behind a relation; null where all of them are."""
+
+    key: str
+    fields: tuple[KeyField, ...]
+
+
+KeyField = KeyValue | KeyRecord | KeyObject | Constant
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of the group, as an object."""
+
+    key: str
+    fields: tuple[KeyField, ...]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many rows the group has. An integer as text."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class FigureField:
+    """A figure of a field; of money, with ``parts`` as in :class:`Money`, a list in the order of currencies."""
+
+    key: str
+    name: str
+    parts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of several fields by one function, as an object."""
+
+    key: str
+    function: Function
+    fields: tuple[FigureField | Constant, ...]
+
+
+GroupPart = Keys | Counted | Figures | Constant
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows of one entity in groups, and figures of each; without ``by`` there is exactly one group.
+
+    Null is a group of its own. An :class:`OrderKey` names a key, or a field of a record that is a key. Groups
+    are always ordered by their keys in the end. ``first`` None means every group.
+    """
+
+    parts: tuple[GroupPart, ...]
+    by: tuple[GroupKey, ...] = ()
+    where: Condition | None = None
+    having: Having | None = None
+    order: tuple[OrderKey | FigureOrder, ...] = ()
+    first: int | None = None
+
+
 # --- roots ----------------------------------------------------------------------------------------------------
 
 
@@ -338,4 +503,12 @@ class Connection:
     page: Page
 
 
-Root = One | Many | Connection
+@dataclass(frozen=True)
+class Aggregation:
+    """Groups of an entity's rows: a list."""
+
+    entity: str
+    groups: Groups
+
+
+Root = One | Many | Connection | Aggregation

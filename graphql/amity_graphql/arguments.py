@@ -69,7 +69,7 @@ class Arguments:
         return parse_where(self.catalog, entity, self._where(entity, given), ("where",))
 
     def order(self, entity: EntityType, given: Sequence[Mapping[str, Any]]) -> tuple[OrderKey, ...]:
-        items = [self._order(entity, item) for item in given]
+        items = [self.named_order(entity, item) for item in given]
         return parse_order(self.catalog, entity, items, ("order_by",))
 
     def _where(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Arguments:
                 quantifier: None if inner is None else self._where(target, inner)
                 for quantifier, inner in value.items()
             }
-        if group == "money":
+        if name in entity.currencies:
             return {
                 part: self._operators(inner) if isinstance(inner, Mapping) else inner
                 for part, inner in value.items()
@@ -115,12 +115,13 @@ class Arguments:
             return [late(item, plain) for item in self.limited(operator, value)]
         return plain(value)
 
-    def _order(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
-        key, value = next(iter(given.items()))
+    def named_order(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:
+        """One key of an order, by the core's names."""
+        key, value = single(given, "order_by")
         named = self.names[entity.name].orders[key]
         target = entity.leads_to(named.name)
         if target is not None:
-            return {named.name: self._order(self.catalog[target], value)}
+            return {named.name: self.named_order(self.catalog[target], value)}
         return {named.name: value}
 
     def limited(self, name: str, items: Sequence[Any]) -> Sequence[Any]:
@@ -128,6 +129,13 @@ class Arguments:
         if len(items) > self.settings.max_list:
             raise too_long(name, len(items), self.settings)
         return items
+
+
+def single(given: Mapping[str, Any], name: str) -> tuple[str, Any]:
+    """The field of an input that must have exactly one. Raises QueryError."""
+    if len(given) != 1:
+        raise QueryError(f"has {', '.join(given) or 'nothing'}; expected exactly one field", (name,))
+    return next(iter(given.items()))
 
 
 def plain(value: Any) -> Any:

@@ -51,7 +51,7 @@ _ANY = UUID(int=0)
 class Hole:
     """What the type of a field leaves to the core."""
 
-    kind: Literal["row", "rows", "page", "value"]
+    kind: Literal["row", "rows", "page", "groups", "value"]
     entity: EntityType | None = None
     """None for ``Node``, which may be a row of any."""
     required: bool = False
@@ -65,6 +65,14 @@ class Rows:
 
     entity: EntityType
     slice: Slice
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Groups of an entity's rows, as a root field asked for them."""
+
+    entity: EntityType
+    given: Mapping[str, Any]
 
 
 @dataclass(eq=False)
@@ -159,12 +167,17 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             return
         if hole is not None and hole.entity is not None:
             try:
-                if hole.kind == "page":
+                if hole.kind == "groups":
+                    query: Any = self.api.graphql.query_type
+                    given = self.selections.arguments(query, details[0])
+                    groups = self.selections.groups(hole.entity, details, given)
+                    yield tree.Aggregation(hole.entity.name, groups)
+                elif hole.kind == "page":
                     page = self.selections.page(hole.entity, details, Slice(first=0))
                     yield tree.Connection(hole.entity.name, page)
                 else:
                     yield tree.One(hole.entity.name, _ANY, self.selections.row(hole.entity, details))
-            except GraphQLError:
+            except (GraphQLError, QueryError):
                 return  # an argument is wrong; told where it is run
             return
         named = get_named_type(type_)
@@ -196,6 +209,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             waiting = self._row(hole, result, field_details_list, path)
         elif hole.kind == "page":
             waiting = self._page(hole, result, field_details_list, path)
+        elif hole.kind == "groups":
+            waiting = self._groups(result, field_details_list, path)
         elif isinstance(result, Find):
             waiting = self._found(hole, result, field_details_list, path)
         else:
@@ -223,6 +238,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._expect(hole, result.entity)
         page = self.selections.page(result.entity, details, result.slice)
         return self._whole(Request(tree.Connection(result.entity.name, page), path, details))
+
+    def _groups(self, result: Grouped, details: Details, path: Path) -> Coroutine[Any, Any, Any]:
+        groups = self.selections.groups(result.entity, details, result.given)
+        return self._whole(Request(tree.Aggregation(result.entity.name, groups), path, details))
 
     def _found(self, hole: Hole, find: Find, details: Details, path: Path) -> Coroutine[Any, Any, Any]:
         """A query where the field is a plain list: its rows without a connection around them."""
@@ -424,6 +443,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         """Type, nodes and name of the field that steps in an answer lead to, as far as they can be followed."""
         root = request.root
         types = self.api.connections if isinstance(root, tree.Connection) else self.api.objects
+        if isinstance(root, tree.Aggregation):
+            types = self.api.groups
         type_: GraphQLObjectType | None = types[root.entity]
         details, name = request.details, ""
         owner = root.entity

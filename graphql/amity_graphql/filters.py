@@ -150,13 +150,15 @@ class Filters:
                 description = column.description
                 type_: Any = self.choices.get((entity.name, item.name), self.kinds[column.kind])
             elif item.group == "money":
-                description, type_ = entity.money[item.name].description, self.money
+                description, source = self._money_field(entity, key, item.name)
+                type_ = self.money
             elif item.group == "to_one":
                 relation = entity.to_one[item.name]
                 description, type_ = relation.description, self.wheres[relation.target]
             elif item.group == "expression":
                 expression = entity.expressions[item.name]
-                description, type_ = expression.description or key, self.kinds[expression.kind]
+                description = expression.description or key
+                type_ = self.kinds[expression.kind]
                 source = self.sources(expression.plugin)
             else:
                 many = entity.to_many[item.name]
@@ -180,7 +182,8 @@ class Filters:
                 type_, description = self.orders[many.target], f"By a field of: {many.description}"
                 source = self._foreign(entity, self.names[many.target].entity)
             elif item.group == "money":
-                description = f"By amount: {entity.money[item.name].description}"
+                about, source = self._money_field(entity, key, item.name)
+                description = f"By amount: {about}"
             elif item.group == "expression":
                 description = entity.expressions[item.name].description or key
                 source = self.sources(entity.expressions[item.name].plugin)
@@ -188,6 +191,13 @@ class Filters:
                 description = entity.columns[item.name].description
             found.append(Field(key, optional(type_), description, source=source))
         return found
+
+    def _money_field(self, entity: EntityType, key: str, name: str) -> tuple[str, Source | None]:
+        """What a money field is, and whose it is if it is computed."""
+        if name in entity.money:
+            return entity.money[name].description, None
+        expression = entity.expressions[name]
+        return expression.description or key, self.sources(expression.plugin)
 
     def _foreign(self, entity: EntityType, other: EntityType) -> Source | None:
         return self.sources(other.plugin) if other.plugin != entity.plugin else None

@@ -184,6 +184,9 @@ def _about(entity: EntityType, item: Named) -> tuple[str, bool, str | None, str,
             column = entity.columns[item.name]
             return column.kind.value, column.nullable, None, entity.plugin, column.description, column.choices
         case "money":
+            if item.name in entity.expressions:
+                computed = entity.expressions[item.name]
+                return "Money", True, None, computed.plugin, computed.description, ()
             money = entity.money[item.name]
             return "Money", money.nullable, None, entity.plugin, money.description, ()
         case "to_one":

@@ -14,6 +14,8 @@ from amity.change.input import has_external_ids, required, writable
 from amity.composition import Composition
 from amity.entity import Catalog, Column, EntityType, Kind, camel
 
+AGGREGATE = "Aggregate"
+"""What the fields with figures of rows end in."""
 Group = Literal["column", "money", "to_one", "single", "to_many", "generic", "expression", "batch"]
 
 
@@ -50,6 +52,8 @@ class EntityNames:
     patches: Mapping[str, Input]
     keys: Mapping[str, tuple[str, ...]]
     """Upsert keys: enum value → columns."""
+    aggregates: Mapping[str, str]
+    """Fields with figures of related rows → the relation."""
 
     @property
     def type(self) -> str:
@@ -99,8 +103,8 @@ def _names(catalog: Catalog, entity: EntityType, known: set[str]) -> EntityNames
         if relation.target in known
     ]
     generic = [("generic", key) for key, item in entity.generic.items() if set(item.targets) & known]
-    money = [("money", key) for key in entity.money]
-    expressions = [("expression", key) for key in entity.expressions]
+    money = [("money", key) for key in entity.currencies]
+    expressions = [("expression", key) for key in entity.expressions if key not in entity.currencies]
     batches = [("batch", key) for key in entity.batches]
     fields = _index([*columns, *money, *to_one, *generic, *to_many, *expressions, *batches])
     # a filter and an input name a reference by its id, too
@@ -120,6 +124,7 @@ def _names(catalog: Catalog, entity: EntityType, known: set[str]) -> EntityNames
         inputs=_inputs(catalog, entity, patch=False),
         patches=_inputs(catalog, entity, patch=True),
         keys=_keys(catalog, entity),
+        aggregates={f"{camel(name)}{AGGREGATE}": name for group, name in to_many if group == "to_many"},
     )
 
 

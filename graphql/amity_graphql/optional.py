@@ -35,7 +35,8 @@ def left_out(executor: Executor, type_: GraphQLObjectType, details: Sequence[Fie
     names = api.names.get(type_.name)
     if names is not None:
         field = names.fields.get(name)
-        return field is not None and refusal(api.catalog, rights, names.entity, field.name) is not None
+        known = field.name if field is not None else names.aggregates.get(name)
+        return known is not None and refusal(api.catalog, rights, names.entity, known) is not None
     declared = type_.fields.get(name)
     hole = api.holes.get(declared.type) if declared is not None else None
     if declared is None or hole is None or hole.kind == "value":

@@ -113,22 +113,16 @@ class Outputs:
             type_: Any = self.enums.get((entity.name, item.name), PYTHON[column.kind])
             return Field(key, optional(type_) if column.nullable else type_, column.description)
         if item.group == "money":
-            money = entity.money[item.name]
-            return Field(key, optional(Money), money.description)
+            if item.name in entity.money:
+                return Field(key, optional(Money), entity.money[item.name].description)
+            return self._computed(entity, key, item.name, Money)
         if item.group == "to_one":
             relation = entity.to_one[item.name]
             return Field(key, optional(self.rows[relation.target]), relation.description)
         if item.group == "generic":
             return Field(key, optional(Node), entity.generic[item.name].description)
         if item.group == "expression":
-            expression = entity.expressions[item.name]
-            return Field(
-                key,
-                optional(PYTHON[expression.kind]),
-                expression.description or label(item.name),
-                deprecated=expression.deprecated,
-                source=self.sources(expression.plugin),
-            )
+            return self._computed(entity, key, item.name, PYTHON[entity.expressions[item.name].kind])
         if item.group == "batch":
             return self._batch(entity, key, item.name)
         many = entity.to_many[item.name]
@@ -142,6 +136,16 @@ class Outputs:
             many.description,
             self.filters.arguments(many.target),
             source=source,
+        )
+
+    def _computed(self, entity: EntityType, key: str, name: str, type_: Any) -> Field:
+        expression = entity.expressions[name]
+        return Field(
+            key,
+            optional(type_),
+            expression.description or label(name),
+            deprecated=expression.deprecated,
+            source=self.sources(expression.plugin),
         )
 
     def _batch(self, entity: EntityType, key: str, name: str) -> Field:

@@ -13,7 +13,7 @@ from amity import tree
 from amity.access import AccessDenied
 from amity.database import EvaluationError
 from amity.entity import BatchField, Catalog, EntityType
-from amity.query import Answer, FieldError, QueryError
+from amity.query import Answer, FieldError, OutOfRange, QueryError
 from amity.query.run import compile_for
 
 from .errors import PluginFailed
@@ -84,6 +84,12 @@ async def _read(
         answered: Answer = await context.session.read(
             {key: item.root for key, item in asked.items()}, format_batch, max_rows=context.api.settings.max_rows
         )
+    except EvaluationError as error:
+        if len(asked) == 1:
+            return {key: _blamed(context, item, error) for key, item in asked.items()}
+        for key, item in asked.items():
+            found |= await _read(context, {key: item})
+        return found
     except QueryError as error:
         # told by compiling, before anything ran: whose mistake it is shows when each is compiled alone
         wrong = {key: problem for key, item in asked.items() if (problem := _problem(context, item))}
@@ -91,12 +97,6 @@ async def _read(
             return dict.fromkeys(asked, error)
         rest = {key: item for key, item in asked.items() if key not in wrong}
         return {**wrong, **(await _read(context, rest) if rest else {})}
-    except EvaluationError as error:
-        if len(asked) == 1:
-            return {key: _blamed(context, item, error) for key, item in asked.items()}
-        for key, item in asked.items():
-            found |= await _read(context, {key: item})
-        return found
     except AccessDenied:
         raise  # it is the operation that is refused
     except Exception as error:
@@ -116,6 +116,8 @@ def _nothing(root: tree.Root) -> Any:
             return [None] * len(ids)
         case tree.Connection():
             return {"nodes": []}
+        case tree.Aggregation():
+            return []
 
 
 def _problem(context: GraphQLContext, item: _Asked) -> QueryError | None:
@@ -183,6 +185,8 @@ def format_batch(value: Any, field: BatchField, shape: Any) -> Any:
 
 def _blamed(context: GraphQLContext, item: _Asked, error: Exception) -> Exception:
     """An expression in a filter or an order fails the root field; the plugin is named if there is only one."""
+    if isinstance(error, OutOfRange):
+        return error
     plugins = set(_used(context.crm.catalog, item.root))
     if len(plugins) != 1:
         return error
@@ -195,7 +199,7 @@ def _used(catalog: Catalog, root: tree.Root) -> Iterator[str]:
     entity = catalog[root.entity]
     if isinstance(root, tree.Connection):
         yield from _used_by_page(catalog, entity, root.page)
-    else:
+    elif not isinstance(root, tree.Aggregation):
         yield from _used_by_fields(catalog, entity, root.fields)
 
 

@@ -13,7 +13,7 @@ from amity.given import late
 
 from .arguments import Arguments
 from .declare import Argument, Field, listed, optional
-from .executor import Rows
+from .executor import Grouped, Rows
 from .filters import Filters
 from .names import EntityNames
 from .outputs import Node, Outputs
@@ -79,3 +79,8 @@ def _page(names: EntityNames, outputs: Outputs, filters: Filters, arguments: Arg
         return Rows(entity, arguments.slice(entity, given))
 
     return RootField(entity.plugin, field, resolve, plannable=True)
+
+
+def aggregate(entity: EntityType) -> Resolve:
+    """Answers the root field with figures of an entity."""
+    return lambda _source, _info, **given: Grouped(entity, given)

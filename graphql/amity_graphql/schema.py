@@ -28,18 +28,20 @@ from strawberry.types.field import StrawberryField
 from amity.composition import Composition, CompositionError
 from amity.entity import Catalog
 
+from .aggregates import SHARED, SUFFIXES, Aggregates
 from .arguments import Arguments
 from .declare import bare, output
 from .executor import Executor, Hole
 from .filters import Filters
+from .groups import Groupings
 from .info import infos
 from .me import me
-from .names import EntityNames, names_of
+from .names import AGGREGATE, EntityNames, names_of
 from .optional import OPTIONAL
 from .outputs import VIEWER_CAN, Money, Node, Outputs, PageInfo, enums_of
 from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
-from .roots import RootField, reads
+from .roots import RootField, aggregate, reads
 from .scalars import SCALARS
 from .settings import GraphQLSettings
 from .values import Listed, Nullable, Object, Shape, Values
@@ -57,6 +59,7 @@ _OWN_TYPES = (
     "ViewerCan",
     "UserError",
     "OnError",
+    *SHARED,
 )
 
 
@@ -69,6 +72,7 @@ class Api:
     schema: strawberry.Schema
     names: Mapping[str, EntityNames]
     arguments: Arguments
+    groupings: Groupings
     values: Values
     holes: Mapping[GraphQLOutputType, Hole]
     """The types of fields that the core answers; wrapped types are one object a field."""
@@ -101,6 +105,10 @@ class Api:
     @cached_property
     def connections(self) -> Mapping[str, GraphQLObjectType]:
         return self._types("Connection")
+
+    @cached_property
+    def groups(self) -> Mapping[str, GraphQLObjectType]:
+        return self._types("Aggregate")
 
     def _types(self, suffix: str) -> Mapping[str, GraphQLObjectType]:
         return {name: self.graphql.type_map[f"{name}{suffix}"] for name in self.names}  # type: ignore[misc]
@@ -155,11 +163,14 @@ class _Builder:
         for kind, fields in (("Query", queries), ("Mutation", mutations)):
             for field in fields:
                 self._claim_field(kind, field.field.name, field.plugin)
+        for item in names.values():
+            self._claim_field("Query", f"{item.plural}{AGGREGATE}", item.entity.plugin)
         types = EntityTypes(self.composition.catalog, outputs.rows, outputs.connections, Node)
         parts = self._parts(types)
         added = {kind: self._added(kind, parts) for kind in ("Query", "Mutation")}
         self._raise()
-        schema = self._schema(queries, mutations, added, outputs, parts)
+        schema = self._schema(queries, mutations, added, outputs, filters, parts)
+        Aggregates(schema._schema, names, self.source).add(aggregate)
         self._resolve(schema, queries, mutations)
         owners = self._loosen(schema, added)
         self._mark(schema)
@@ -170,6 +181,7 @@ class _Builder:
             schema,
             names,
             arguments,
+            Groupings(arguments),
             values,
             _holes(schema._schema, self.composition.catalog, names, values),
             owners,
@@ -207,13 +219,19 @@ class _Builder:
                 f"plugin {entity.plugin!r}: {entity.name} and its list would both be the root field "
                 f"{names.plural!r}; give options.plural"
             )
-        for suffix in ("", "Edge", "Connection", "Where", "Order", "ListFilter"):
+        for suffix in ("", "Edge", "Connection", "Where", "Order", "ListFilter", *SUFFIXES):
             self.claim(f"{entity.name}{suffix}", entity.plugin, suffix or entity.model)
         if VIEWER_CAN in names.fields:
             self.problems.append(
                 f"plugin {entity.plugin!r}: {names.fields[VIEWER_CAN].name!r} of {entity.name} would be "
                 f"{VIEWER_CAN!r}, which says what the reader may do; give it another name"
             )
+        for key, relation in names.aggregates.items():
+            if key in names.fields:
+                self.problems.append(
+                    f"plugin {entity.plugin!r}: {names.fields[key].name!r} of {entity.name} would be {key!r}, "
+                    f"which has the figures of its {relation}; give it another name"
+                )
         for group in (names.fields, names.filters, names.orders):
             seen: dict[str, str] = {}
             for key, item in group.items():
@@ -284,6 +302,7 @@ class _Builder:
         mutations: Sequence[RootField],
         added: Mapping[str, Sequence[StrawberryField]],
         outputs: Outputs,
+        filters: Filters,
         parts: Sequence[tuple[str, GraphQLParts]],
     ) -> strawberry.Schema:
         query, mutation = bare("Query"), bare("Mutation")
@@ -297,7 +316,7 @@ class _Builder:
                 added,
                 query=query,
                 mutation=mutation if mutations or added["Mutation"] else None,
-                types=[*outputs.rows.values(), *own, *further],
+                types=[*outputs.rows.values(), *filters.kinds.values(), *own, *further],
                 config=config,
                 execution_context_class=Executor,
             )
@@ -383,22 +402,28 @@ def _holes(
     """What of the fields' types the core answers."""
     rows = {name: catalog[name] for name in names}
     pages = {f"{name}Connection": catalog[name] for name in names}
+    groups = {f"{name}Aggregate": catalog[name] for name in names}
+    known = {*rows, *pages, *groups, *(f"{name}AggregateKey" for name in names)}
     shapes = {item.annotation.__name__: item for item in values.outputs()}
     found: dict[GraphQLOutputType, Hole] = {}
     for type_ in schema.type_map.values():
-        if not isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)) or type_.name in rows | pages:
+        if not isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)) or type_.name in known:
             continue
         if type_.name.startswith("__"):
             continue
         for field in type_.fields.values():
-            hole = _hole(field.type, rows, pages, shapes)
+            hole = _hole(field.type, rows, pages, groups, shapes)
             if hole is not None:
                 found[field.type] = hole
     return found
 
 
 def _hole(
-    type_: Any, rows: Mapping[str, Any], pages: Mapping[str, Any], shapes: Mapping[str, Object]
+    type_: Any,
+    rows: Mapping[str, Any],
+    pages: Mapping[str, Any],
+    groups: Mapping[str, Any],
+    shapes: Mapping[str, Object],
 ) -> Hole | None:
     required = isinstance(type_, GraphQLNonNull)
     inner = type_.of_type if required else type_
@@ -408,6 +433,8 @@ def _hole(
         name = getattr(item, "name", "")
         if name in rows or name == "Node":
             return Hole("rows", rows.get(name), required, items_required)
+        if name in groups:
+            return Hole("groups", groups[name], required, items_required)
         if name in shapes:
             shape: Shape = shapes[name] if items_required else Nullable(shapes[name])
             return Hole("value", required=required, shape=Listed(shape))

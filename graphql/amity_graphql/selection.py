@@ -5,8 +5,8 @@ graphql-core collects the fields: aliases, fragments, ``@skip`` and ``@include``
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graphql import GraphQLObjectType
 from graphql.execution.collect_fields import FieldDetails
@@ -17,6 +17,7 @@ from amity.entity import EntityType
 
 from .arguments import Slice
 from .errors import told
+from .groups import grouped
 from .outputs import VIEWER_CAN
 from .values import Leaf, Listed, Nullable, Object, Shape
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Details = list[FieldDetails]
 Format = Callable[[Any], Any]
+T = TypeVar("T")
 
 
 class Selections:
@@ -41,7 +43,7 @@ class Selections:
         if key not in self._rows:
             type_ = self.api.objects[entity.name]
             self._rows[key] = tuple(
-                self._field(entity, type_, name, nodes) for name, nodes in self._collected(type_, details)
+                self._field(entity, type_, name, nodes) for name, nodes in self.collected(type_, details)
             )
         return self._rows[key]
 
@@ -49,7 +51,7 @@ class Selections:
         """What is selected of a connection, with the rows that it shows."""
         connection = self.api.connections[entity.name]
         parts: list[tree.Part] = []
-        for key, nodes in self._collected(connection, details):
+        for key, nodes in self.collected(connection, details):
             match nodes[0].node.name.value:
                 case "__typename":
                     parts.append(tree.Constant(key, connection.name))
@@ -58,7 +60,7 @@ class Selections:
                 case "edges":
                     parts.append(tree.Edges(key, self._edges(entity, nodes)))
                 case "pageInfo":
-                    parts.append(tree.PageInfo(key, self._names(self.api.types["PageInfo"], nodes)))
+                    parts.append(tree.PageInfo(key, self.names(self.api.types["PageInfo"], nodes)))
                 case "totalCount":
                     parts.append(tree.TotalCount(key))
         return tree.Page(
@@ -68,7 +70,7 @@ class Selections:
     def _edges(self, entity: EntityType, details: Details) -> tuple[Any, ...]:
         edge = self.api.edges[entity.name]
         parts: list[tree.Cursor | tree.Node | tree.Constant] = []
-        for key, nodes in self._collected(edge, details):
+        for key, nodes in self.collected(edge, details):
             match nodes[0].node.name.value:
                 case "__typename":
                     parts.append(tree.Constant(key, edge.name))
@@ -78,15 +80,17 @@ class Selections:
                     parts.append(tree.Node(key, self.row(entity, nodes)))
         return tuple(parts)
 
-    def _names(self, type_: GraphQLObjectType, details: Details) -> tuple[tuple[str, str], ...]:
-        return tuple((key, nodes[0].node.name.value) for key, nodes in self._collected(type_, details))
+    def names(self, type_: GraphQLObjectType, details: Details) -> tuple[tuple[str, str], ...]:
+        return tuple((key, nodes[0].node.name.value) for key, nodes in self.collected(type_, details))
 
     def _field(self, entity: EntityType, type_: GraphQLObjectType, key: str, nodes: Details) -> tree.Field:
         field_name = nodes[0].node.name.value
         if field_name == "__typename":
             return tree.Constant(key, type_.name)
+        if field_name in self.api.names[entity.name].aggregates:
+            return self._aggregated(entity, type_, key, nodes)
         if field_name == VIEWER_CAN:
-            return tree.Can(key, self._names(self.api.types["ViewerCan"], nodes))
+            return tree.Can(key, self.names(self.api.types["ViewerCan"], nodes))
         named = self.api.names[entity.name].fields[field_name]
         catalog = self.api.catalog
         match named.group:
@@ -95,7 +99,7 @@ class Selections:
             case "expression":
                 return tree.Computed(key, named.name)
             case "money":
-                return tree.Money(key, named.name, self._names(self.api.types["Money"], nodes))
+                return tree.Money(key, named.name, self.names(self.api.types["Money"], nodes))
             case "to_one":
                 target = catalog[entity.to_one[named.name].target]
                 return tree.Linked(key, named.name, self.row(target, nodes))
@@ -112,20 +116,35 @@ class Selections:
             case "batch":
                 return self._batched(entity, type_, key, named.name, nodes)
 
-    def _connected(self, target: EntityType, type_: GraphQLObjectType, nodes: Details) -> tree.Page:
-        given = self._arguments(type_, nodes[0])
+    def _aggregated(
+        self, entity: EntityType, type_: GraphQLObjectType, key: str, nodes: Details
+    ) -> tree.Aggregated:
+        relation = self.api.names[entity.name].aggregates[nodes[0].node.name.value]
+        target = self.api.catalog[entity.to_many[relation].target]
+        given = self.arguments(type_, nodes[0])
+        return tree.Aggregated(key, relation, self._told(nodes, lambda: self.groups(target, nodes, given)))
+
+    def groups(self, entity: EntityType, details: Details, given: Mapping[str, Any]) -> tree.Groups:
+        """What is selected of groups of rows. Raises QueryError and GraphQLError."""
+        return grouped(self, entity, details, self.api.groupings.parse(entity, given))
+
+    def _told(self, nodes: Details, parse: Callable[[], T]) -> T:
+        """What arguments come to; their mistakes are told at the field."""
         try:
-            slice = self.api.arguments.slice(target, given)
+            return parse()
         except Exception as error:
             found = told(error)
             found.nodes = [item.node for item in nodes]
             raise found from error
-        return self.page(target, nodes, slice)
+
+    def _connected(self, target: EntityType, type_: GraphQLObjectType, nodes: Details) -> tree.Page:
+        given = self.arguments(type_, nodes[0])
+        return self.page(target, nodes, self._told(nodes, lambda: self.api.arguments.slice(target, given)))
 
     def _batched(
         self, entity: EntityType, type_: GraphQLObjectType, key: str, name: str, nodes: Details
     ) -> tree.Batched:
-        given = self._arguments(type_, nodes[0])
+        given = self.arguments(type_, nodes[0])
         shape = self.api.values.batch(entity, entity.batches[name])
         arguments = self.api.values.batch_arguments(entity, name, given)
         return tree.Batched(key, name, arguments, self.format(shape, nodes))
@@ -147,7 +166,7 @@ class Selections:
     def _object(self, shape: Object, details: Details) -> Format:
         type_ = self.api.types[shape.annotation.__name__]
         parts: list[tuple[str, str, Format]] = []
-        for key, nodes in self._collected(type_, details):
+        for key, nodes in self.collected(type_, details):
             name = nodes[0].node.name.value
             if name == "__typename":
                 parts.append((key, "", lambda _, text=type_.name: text))  # type: ignore[misc]
@@ -161,11 +180,11 @@ class Selections:
 
         return format_object
 
-    def _arguments(self, type_: GraphQLObjectType, item: FieldDetails) -> dict[str, Any]:
+    def arguments(self, type_: GraphQLObjectType, item: FieldDetails) -> dict[str, Any]:
         field = type_.fields[item.node.name.value]
         if not field.args:
             return {}
         return get_argument_values(field, item.node, self.executor.variable_values, item.fragment_variable_values)
 
-    def _collected(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details]]:
+    def collected(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details]]:
         return list(self.executor.collect_subfields(type_, details).grouped_field_set.items())

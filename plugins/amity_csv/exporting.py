@@ -95,7 +95,7 @@ def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
         name = name.partition(".")[2]
     head, dot, key = name.partition(".")
     needs = ".".join([*steps, head])
-    if head in entity.money and not key:
+    if head in entity.currencies and not key:
         return [
             Column(path, needs, _reader(steps, head, _amount)),
             Column(f"{path}.currency", needs, _reader(steps, head, lambda money: neutralized(money["currency"]))),

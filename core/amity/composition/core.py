@@ -17,8 +17,10 @@ from ..contracts import (
     RoleGrant,
     RolePermission,
     Validator,
+    expression,
 )
 from ..entity import Record
+from ..entity.expression import Field, Percent
 from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
@@ -36,6 +38,14 @@ from ..principals.actions import ACCESS_ACTIONS, ACCESS_PERMISSIONS, OWN_ACCOUNT
 from ..principals.admins import LAST_ADMINISTRATOR
 from ..principals.defaults import ADMIN, CORE_GRANTS
 from ..scores.actions import COMPUTE_SCORES, COMPUTE_SCORES_ACTION
+
+WEIGHTED_VALUE = expression(
+    Deal,
+    "weighted_value",
+    Percent(Field("value_minor"), Field("stage.probability")),
+    currency="value",
+    description="The value, weighted by the probability of its stage",
+)
 
 
 class Core(Plugin):
@@ -62,7 +72,7 @@ class Core(Plugin):
         )
 
     def fields(self) -> Sequence[FieldDeclaration]:
-        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
+        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS, WEIGHTED_VALUE)
 
     def jobs(self) -> Sequence[Job[Any]]:
         return (

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..contracts import BatchDeclaration, ExpressionDeclaration, Owned
-from ..entity import BatchField, Catalog, EntityType, ExpressionField, Record, ToMany, camel, snake
+from ..entity import BatchField, Catalog, EntityType, ExpressionField, Kind, Record, ToMany, camel, snake
 from ..entity.catalog import describe, indexes_of, is_subclass_named
 from ..entity.kinds import ExpressionProblem, kind_of
 from .custom import with_custom_fields
@@ -230,8 +230,22 @@ def with_fields(work: Work, composition: Composition, catalog: Catalog) -> Catal
             except ExpressionProblem as problem:
                 work.problems.append(f"{where} on {entity.name}: {problem}")
                 continue
+            money = entity.money.get(item.currency or "")
+            if item.currency is not None and (money is None or kind not in (Kind.INT, Kind.BIGINT)):
+                work.problems.append(
+                    f"{where} on {entity.name} has the currency of {item.currency!r}; expected a money field of "
+                    f"{entity.name} ({', '.join(entity.money) or 'it has none'}), and an expression that is a "
+                    f"whole number of minor units, not {kind.value}"
+                )
+                continue
             expressions[entity.name][name] = ExpressionField(
-                name, info.name, item.expression, kind, item.description, item.deprecated
+                name,
+                info.name,
+                item.expression,
+                kind,
+                item.description,
+                item.deprecated,
+                money.currency if money else None,
             )
         else:
             batches[entity.name][name] = BatchField(

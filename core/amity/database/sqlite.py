@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 import aiosqlite
 
+from . import totals
 from .base import (
     ConnectionFailed,
     Database,
@@ -79,6 +80,8 @@ class SQLite(Database):
         await connection.create_function("amity_float", 1, _float, deterministic=True)
         await connection.create_function("amity_integer", 1, _integer, deterministic=True)
         await connection.create_function("amity_base64", 1, _base64, deterministic=True)
+        for name, (arguments, function) in totals.FUNCTIONS.items():
+            await connection.create_function(name, arguments, function, deterministic=True)
         if not read_only:
             await connection.execute("PRAGMA journal_mode = WAL")
         await connection.execute("PRAGMA synchronous = NORMAL")

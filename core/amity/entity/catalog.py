@@ -143,6 +143,8 @@ class ExpressionField:
     kind: Kind
     description: str
     deprecated: str | None = None
+    currency: str | None = None
+    """The column of the currency, if it is money: an amount in minor units."""
 
 
 BatchResolve = Callable[[Any, Sequence[Mapping[str, Any]], Mapping[str, Any]], Awaitable[Sequence[Any]]]
@@ -246,6 +248,12 @@ class EntityType:
         for generic in self.generic.values():
             found |= {generic.type_column: generic.name, generic.id_column: generic.name}
         return found
+
+    @cached_property
+    def currencies(self) -> Mapping[str, str]:
+        """The fields that are money, computed ones too, each with the column of its currency."""
+        computed = {item.name: item.currency for item in self.expressions.values() if item.currency is not None}
+        return {**{item.name: item.currency for item in self.money.values()}, **computed}
 
     @cached_property
     def open_fields(self) -> frozenset[str]:

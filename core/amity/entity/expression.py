@@ -7,6 +7,7 @@ so that they can be selected, filtered and sorted by like columns::
     Count("deals", where={"stage": {"category": {"eq": "won"}}})
     Coalesce(Field("nickname"), Field("name"))
     Divide(Count("deals"), 12)
+    Percent(Field("value_minor"), Field("stage.probability"))
 
 Paths start at the entity that the expression is declared on: relations separated by dots, a column last.
 """
@@ -70,7 +71,7 @@ def Count(path: str, where: Mapping[str, Any] | None = None) -> Aggregate:
 
 @dataclass(frozen=True)
 class Arithmetic(Expression):
-    operator: Literal["+", "-", "*", "/"]
+    operator: Literal["+", "-", "*", "/", "%"]
     left: Expression
     right: Expression
 
@@ -94,6 +95,14 @@ def Multiply(left: Expression | float, right: Expression | float) -> Arithmetic:
 def Divide(left: Expression | float, right: Expression | float) -> Arithmetic:
     """Always a Float; null where the divisor is 0."""
     return Arithmetic("/", _expression(left), _expression(right))
+
+
+def Percent(of: Expression | int, percent: Expression | int) -> Arithmetic:
+    """So many hundredths of a whole number, rounded to a whole one, halves away from zero. BigInt.
+
+    Made for money, which is whole minor units.
+    """
+    return Arithmetic("%", _expression(of), _expression(percent))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ def kind_of(expression: Expression, entity: EntityType, catalog: Catalog) -> Kin
             for kind in kinds:
                 if kind not in _NUMBERS:
                     raise ExpressionProblem(f"{operator} needs numbers, and one side is a {kind.value}")
+            if operator == "%" and Kind.FLOAT in kinds:
+                raise ExpressionProblem("Percent needs whole numbers, and one side is a Float")
             return Kind.FLOAT if operator == "/" or Kind.FLOAT in kinds else Kind.BIGINT
         case Coalesced(items):
             found = {kind_of(item, entity, catalog) for item in items}

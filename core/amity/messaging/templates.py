@@ -447,7 +447,7 @@ def _reached(catalog: Catalog, entity: EntityType, steps: Sequence[str]) -> _Rea
     for number, step in enumerate(steps):
         rest, path = steps[number + 1 :], ".".join(steps[: number + 1])
         column = None if step in entity.internal else entity.columns.get(step)
-        if step in entity.money:
+        if step in entity.currencies:
             if rest in ([], ["amount"], ["currency"]):
                 return _Reached(path)
             return _Reached(path, problem="money has amount and currency, and the filter money")

@@ -27,6 +27,8 @@ from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression
 from ..entity.expression import Field as Path
 from ..given import Given
 from ..tree import (
+    Aggregated,
+    Aggregation,
     All,
     AnyLinked,
     AnyOf,
@@ -40,6 +42,7 @@ from ..tree import (
     Cursor,
     Edges,
     Field,
+    Groups,
     Linked,
     Many,
     Money,
@@ -60,11 +63,12 @@ from ..tree import (
     TotalCount,
 )
 from . import cursor as cursors
+from .aggregates import GroupSql, records
 from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .orders import Key, Orders
-from .rows import PageShape, PageSql, Parent, Rows
+from .rows import MAX_JOINS, PageShape, PageSql, Parent, Rows, too_many_joins
 from .statement import BatchPlan, ComputedUse, Statement, Step
 
 
@@ -86,8 +90,6 @@ def compile_roots(
     return compiler.compile(roots)
 
 
-MAX_JOINS = 50
-"""To-one relations that one page of rows can follow. SQLite joins 64 tables."""
 MAX_LINKS = 7
 """Levels of to-one relations below a row. SQLite's parser takes nine."""
 
@@ -112,6 +114,7 @@ class _Compiler(Orders):
         self.path: list[Step] = []
         self.nested = 0
         self.max_rows = max_rows
+        self.sums = False
         self.expected = 1
         """Rows that the page we are in can have, for all its parents together."""
         self.total = 0
@@ -130,6 +133,7 @@ class _Compiler(Orders):
             tuple(roots),
             tuple(self.batches),
             tuple(self.computed),
+            self.sums,
         )
 
     def slot(self) -> int:
@@ -152,7 +156,10 @@ class _Compiler(Orders):
             return self._one(entity, root)
         if isinstance(root, Many):
             return self._many(entity, root)
-        page = self._page(entity, root.page, None)
+        if isinstance(root, Aggregation):
+            page = self._groups(entity, root.groups, None)
+        else:
+            page = self._page(entity, root.page, None)
         tables = "".join(page.joins)
         return f"select {page.value} from (select 1 as one) o{tables}"
 
@@ -524,6 +531,12 @@ class _Compiler(Orders):
             )
         return name, self._joined(name, body, parent, inline)
 
+    def _groups(self, entity: EntityType, groups: Groups, parent: Parent | None) -> PageSql:
+        """Groups of rows: their table expressions, and their JSON as seen from where it is joined."""
+        self.sums = True
+        inline = self.dialect.lateral and (parent is None or parent.distinct) and not _hanging(groups)
+        return GroupSql(self, entity, groups, parent, inline=inline).write()
+
     # --- objects --------------------------------------------------------------------------------------------
 
     def _object(self, rows: Rows, entity: EntityType, alias: str, fields: Selection) -> str:
@@ -544,8 +557,8 @@ class _Compiler(Orders):
                 return self._scalar(rows, entity, alias, name, enum)
             case Constant(_, value):
                 return f"{literal(value)}"
-            case Money(_, name, parts):
-                return self._money(rows, entity, alias, name, parts)
+            case Money(key, name, parts):
+                return self._money(rows, entity, alias, key, name, parts)
             case Computed(key, name):
                 return self._computed(rows, entity, alias, key, name)
             case Linked(key, name, fields):
@@ -557,6 +570,9 @@ class _Compiler(Orders):
             case Connected(key, name, page):
                 with self.at(key):
                     return self._connected(rows, entity, alias, name, page)
+            case Aggregated(key, name, groups):
+                with self.at(key):
+                    return self._aggregated(rows, entity, alias, name, groups)
             case Can(_, parts):
                 return self._can(rows, entity, alias, parts)
         raise TypeError(f"{item!r} is no field")
@@ -588,13 +604,18 @@ class _Compiler(Orders):
         rows: Rows,
         entity: EntityType,
         alias: str,
+        key: str,
         name: str,
         parts: Sequence[tuple[str, str]],
     ) -> str:
         self.use(entity, name)
-        money = entity.money[name]
-        amount = rows.output(rows.column(alias, money.amount))
-        currency = rows.output(rows.column(alias, money.currency))
+        code = entity.currencies[name]
+        self.use(entity, code)
+        if name in entity.expressions:
+            amount = self._evaluated(rows, entity, alias, key, name)
+        else:
+            amount = rows.output(rows.column(alias, entity.money[name].amount))
+        currency = rows.output(rows.column(alias, code))
         values = {
             "amount": self.dialect.out(Kind.BIGINT, amount),
             "currency": currency,
@@ -605,14 +626,18 @@ class _Compiler(Orders):
 
     def _computed(self, rows: Rows, entity: EntityType, alias: str, key: str, name: str) -> str:
         self.use(entity, name)
+        value = self._evaluated(rows, entity, alias, key, name)
+        return self.dialect.out(entity.expressions[name].kind, value) if value != "null" else value
+
+    def _evaluated(self, rows: Rows, entity: EntityType, alias: str, key: str, name: str) -> str:
+        """The value of an expression field, seen from outside of ``r``; null if expressions are left out."""
         declared = entity.expressions[name]
         self.computed.append(ComputedUse(self.root, (*self.path,), key, declared.plugin))
         if self.without_expressions:
             return "null"
         if alias == rows.base:
             self._used_by_expression(rows, declared.expression)
-        value = rows.output(self.expression(declared.expression, entity, alias))
-        return self.dialect.out(declared.kind, value)
+        return rows.output(self.expression(declared.expression, entity, alias))
 
     def _can(self, rows: Rows, entity: EntityType, alias: str, parts: Sequence[tuple[str, str]]) -> str:
         values = {"__typename": literal("ViewerCan")}
@@ -671,9 +696,7 @@ class _Compiler(Orders):
         """The alias of a table that is joined to the rows; ``{other}`` stands for it in ``on``."""
         if link not in rows.links:
             if len(rows.links) >= MAX_JOINS:
-                raise QueryError(
-                    f"follows more than {MAX_JOINS} to-one relations of {rows.entity.name}; ask for fewer"
-                )
+                raise too_many_joins(rows.entity)
             other = self.alias("t")
             predicates = [*(item.replace("{other}", other) for item in on), *self.visible(target, other)]
             rows.joins.append(f" left join {identifier(target.table)} {other} on {' and '.join(predicates)}")
@@ -710,6 +733,19 @@ class _Compiler(Orders):
         return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]
 
     def _connected(self, rows: Rows, entity: EntityType, alias: str, name: str, page: Page) -> str:
+        target, parent = self._parent(rows, entity, alias, name)
+        sql = self._page(target, page, parent)
+        rows.json_joins.extend(sql.joins)
+        return sql.value
+
+    def _aggregated(self, rows: Rows, entity: EntityType, alias: str, name: str, groups: Groups) -> str:
+        target, parent = self._parent(rows, entity, alias, name)
+        sql = self._groups(target, groups, parent)
+        rows.json_joins.extend(sql.joins)
+        return sql.value
+
+    def _parent(self, rows: Rows, entity: EntityType, alias: str, name: str) -> tuple[EntityType, Parent]:
+        """What a to-many relation leads to, and the rows that it hangs on."""
         self.follow(entity, name)
         many = entity.to_many[name]
         target = self.catalog[many.target]
@@ -729,9 +765,7 @@ class _Compiler(Orders):
             distinct=distinct,
             over=next((link.name for link in target.to_one.values() if link.column.name == many.column), None),
         )
-        sql = self._page(target, page, parent)
-        rows.json_joins.extend(sql.joins)
-        return sql.value
+        return target, parent
 
     def _batched(self, rows: Rows, entity: EntityType, alias: str, item: Batched) -> tuple[str, str]:
         self.use(entity, item.name)
@@ -768,15 +802,25 @@ def _of(page: Page) -> Iterator[Selection]:
 
 def _shares(fields: Selection) -> bool:
     """Whether pages hang on rows behind to-one relations, which several rows may share."""
-    return any(
-        any(map(_shares, _of(item.page))) if isinstance(item, Connected) else any(map(_hangs, _linked(item)))
-        for item in fields
-    )
+    return any(map(_shares_below, fields))
+
+
+def _shares_below(item: Field) -> bool:
+    if isinstance(item, Connected):
+        return any(map(_shares, _of(item.page)))
+    if isinstance(item, Aggregated):
+        return _hanging(item.groups)
+    return any(map(_hangs, _linked(item)))
 
 
 def _hangs(fields: Selection) -> bool:
-    """Whether there is a page anywhere below."""
-    return any(isinstance(item, Connected) or any(map(_hangs, _linked(item))) for item in fields)
+    """Whether there is a page, or are groups, anywhere below."""
+    return any(isinstance(item, (Connected, Aggregated)) or any(map(_hangs, _linked(item))) for item in fields)
+
+
+def _hanging(groups: Groups) -> bool:
+    """Whether pages hang on records that are keys."""
+    return any(map(_hangs, records(groups)))
 
 
 def _linked(item: Field) -> tuple[Selection, ...]:
@@ -797,7 +841,7 @@ def _needed(catalog: Catalog, entity: EntityType, needs: Sequence[str]) -> Selec
         head, _, rest = need.partition(".")
         if rest:
             nested.setdefault(head, []).append(rest)
-        elif head in entity.money:
+        elif head in entity.currencies:
             fields.append(Money(head, head, (("amount", "amount"), ("currency", "currency"))))
         elif head in entity.expressions:
             fields.append(Computed(head, head))

@@ -14,7 +14,7 @@ import orjson
 
 from ..access import Rights, field_denied, type_denied
 from ..database import Dialect as DialectName
-from ..entity import Catalog, Column, EntityType, Kind, ToMany
+from ..entity import Catalog, Column, EntityType, Kind, ToMany, ToOne
 from ..entity.expression import Aggregate, Arithmetic, Coalesced, Expression, Value
 from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
@@ -52,6 +52,11 @@ class Conditions:
         """Whether a condition of the rights themselves is being written."""
         self.timeless = False
         """Whether deleted rows count too."""
+        self.joining: dict[str, Callable[[EntityType, str, str], tuple[EntityType, str]]] = {}
+        """Aliases whose to-one relations are joined instead of looked into: what joins one of them."""
+        self.known: dict[tuple[str, str], str] = {}
+        """References that are the same in all rows of a statement's part, with what they are equal to: whether the
+        record meets a condition is looked up once then."""
         self._open: dict[str, frozenset[str] | None] = {}
 
     def bind(self, value: Any, kind: Kind, many: bool = False) -> str:
@@ -345,7 +350,11 @@ class Conditions:
         def met(other: str) -> list[str]:
             return [*self.visible(target, other), self.condition(target, other, inner)]
 
-        return self._found(target, "id", f"{alias}.{identifier(link.column.name)}", met)
+        return self._found(target, "id", self.reference(alias, link), met)
+
+    def reference(self, alias: str, link: ToOne) -> str:
+        """The id that a relation to one row holds."""
+        return self.known.get((alias, link.column.name)) or f"{alias}.{identifier(link.column.name)}"
 
     def _quantified(self, entity: EntityType, alias: str, relation: str, quantifier: str, inner: Condition) -> str:
         self.follow(entity, relation)
@@ -465,12 +474,18 @@ class Conditions:
             if name in entity.money:
                 name = entity.money[name].amount
             return self.value(entity, alias, name)
-        if name in entity.to_one:
+        link = entity.to_one.get(name)
+        if (
+            alias in self.joining
+            and not self.policing
+            and (link is None or (alias, link.column.name) not in self.known)
+        ):
+            return self.follow_path(rest, *self.joining[alias](entity, alias, name))
+        if link is not None:
             self.use(entity, name)
-            link = entity.to_one[name]
             target = self.catalog[link.target]
             other = self.alias()
-            joined = [f'{other}."id" = {alias}.{identifier(link.column.name)}']
+            joined = [f'{other}."id" = {self.reference(alias, link)}']
         else:
             target, joined, other = self._related(entity, alias, name)
         predicates = [*joined, *self.visible(target, other)]
@@ -521,6 +536,10 @@ class Conditions:
         if operator == "/":
             divided, divisor = (self.dialect.number(side, Kind.FLOAT) for side in sides)
             return f"({divided} / nullif({divisor}, 0))"
+        if operator == "%":
+            whole, percent = (self.dialect.number(side, Kind.BIGINT) for side in sides)
+            hundredfold = self.dialect.integer(f"{whole} * {percent}")
+            return f"({hundredfold} / 100 + {hundredfold} % 100 / 50)"  # rounded, as divisions cut off
         kinds = {kind_of(side, entity, self.catalog) for side in (left, right)}
         if Kind.FLOAT in kinds:
             return f"({sides[0]} {operator} {sides[1]})"

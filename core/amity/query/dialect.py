@@ -125,6 +125,32 @@ class Dialect:
 
     empty_array: ClassVar[str]
 
+    # --- figures of groups ----------------------------------------------------------------------------------
+
+    def period(self, expression: str, unit: str, kind: Kind, zone: str) -> str:
+        """The first day of the period that a time or a date lies in; ``zone`` is a bound name."""
+        raise NotImplementedError
+
+    def sums(self, value: str, kind: Kind) -> tuple[str, ...]:
+        """Aggregates that together are the sum of a value, and can be summed up further."""
+        raise NotImplementedError
+
+    def total(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        """Such sums as a 64-bit integer or a double; 0 of no values, an error where it does not fit."""
+        raise NotImplementedError
+
+    def mean(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        """Such sums by their count, as a double; null of no values."""
+        raise NotImplementedError
+
+    def rounded_mean(self, sums: Sequence[str], count: str) -> str:
+        """Sums of integers by their count as an integer, halves away from zero; null of no values."""
+        raise NotImplementedError
+
+    def in_order(self, expression: str, key: str, condition: str) -> str:
+        """Aggregates JSON objects into an array, in the order of texts."""
+        raise NotImplementedError
+
     # --- cursors --------------------------------------------------------------------------------------------
 
     def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
@@ -226,6 +252,32 @@ class SQLiteDialect(Dialect):
         # rows arrive in this order already: they are read from a sorted, materialized table expression
         filtered = f" filter (where {condition})" if condition else ""
         return f"json_group_array(json({expression})){filtered}"
+
+    def period(self, expression: str, unit: str, kind: Kind, zone: str) -> str:
+        return f"amity_period({expression}, {literal(unit)}, {zone})"
+
+    def sums(self, value: str, kind: Kind) -> tuple[str, ...]:
+        if kind is Kind.FLOAT:
+            return (f"sum({value})",)
+        # the sum of neither half can overflow; the order of rows does not matter then
+        return f"sum({value} >> 32)", f"sum({value} & 4294967295)"
+
+    def total(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        if kind is Kind.FLOAT:
+            return f"amity_finite({sums[0]}, {count})"
+        return f"amity_total({', '.join(sums)})"
+
+    def mean(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        if kind is Kind.FLOAT:
+            return f"amity_finite({sums[0]}, {count}) / nullif({count}, 0)"
+        return f"amity_mean({', '.join(sums)}, {count})"
+
+    def rounded_mean(self, sums: Sequence[str], count: str) -> str:
+        return f"amity_rounded_mean({', '.join(sums)}, {count})"
+
+    def in_order(self, expression: str, key: str, condition: str) -> str:
+        pairs = f"json_group_array(json_array({key}, json({expression}))) filter (where {condition})"
+        return f"amity_in_order({pairs})"
 
     def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
         values = []
@@ -344,6 +396,32 @@ class PostgreSQLDialect(Dialect):
         filtered = f" filter (where {condition})" if condition else ""
         ordered = f" order by {order}" if order else ""
         return f"json_agg({expression}{ordered}){filtered}"
+
+    def period(self, expression: str, unit: str, kind: Kind, zone: str) -> str:
+        local = f"({expression})::timestamp"
+        if kind is Kind.DATETIME:
+            # the zone can lead out of the years that dates have outside
+            local = f"({expression} at time zone {zone})"
+            local = f"least(greatest({local}, timestamp '0001-01-01'), timestamp '9999-12-31')"
+        # null stays null, where least and greatest pass over it
+        return f"case when {expression} is not null then date_trunc({literal(unit)}, {local})::date end"
+
+    def sums(self, value: str, kind: Kind) -> tuple[str, ...]:
+        return (f"sum({value})",)
+
+    def total(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        return f"coalesce({self.number(sums[0], kind)}, 0)"
+
+    def mean(self, sums: Sequence[str], count: str, kind: Kind) -> str:
+        return f"({self.number(sums[0], Kind.FLOAT)} / nullif({count}, 0))"
+
+    def rounded_mean(self, sums: Sequence[str], count: str) -> str:
+        sum, by = f"({sums[0]})::numeric", f"nullif({count}, 0)"
+        half = f"case when 2 * abs(mod({sum}, {by})) >= {by} then sign({sum}) else 0 end"
+        return f"(div({sum}, {by}) + {half})::bigint"
+
+    def in_order(self, expression: str, key: str, condition: str) -> str:
+        return self.array(expression, key, condition)
 
     def cursor(self, digest: str, keys: Sequence[tuple[Kind, str]]) -> str:
         values = []

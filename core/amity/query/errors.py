@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..database import EvaluationError
+
 
 class QueryError(ValueError):
     """Raised when a query asks for what is not there, or in a way that can't be. ``path`` leads to it."""
@@ -11,3 +13,7 @@ class QueryError(ValueError):
         self.path = path
         where = ".".join(str(part) for part in path)
         super().__init__(f"{where}: {message}" if where else message)
+
+
+class OutOfRange(QueryError, EvaluationError):
+    """Raised when figures of what a query asks for go beyond 64 bits; told by the database."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ..entity import Catalog, EntityType, decode_id
 from ..tree import (
+    Aggregation,
     All,
     Batched,
     Computed,
@@ -29,6 +30,7 @@ from ..tree import (
     TotalCount,
 )
 from .errors import QueryError
+from .summary import By, named_groups
 from .where import parse_order, parse_where, unknown
 
 if TYPE_CHECKING:
@@ -103,6 +105,25 @@ class Find:
     async def count(self) -> int:
         """How many rows there are, whatever the limit."""
         return int((await self._run(self._page((TotalCount("count"),), None)))["count"])
+
+    async def aggregate(
+        self,
+        *figures: str,
+        by: Sequence[By] = (),
+        having: Mapping[str, Any] | None = None,
+        order_by: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        """Figures of the rows in groups, by one statement: ``"count"``, ``"sum.value"``, ``"avg.points"``.
+
+        ``by`` names columns, ``"stage.category"``, relations (``"owner"``: the record), or periods:
+        ``{"closed_on": {"unit": "month"}}``. ``order_by`` names keys, ``"-count"``, or ``"-sum.value.USD"``.
+        Without ``by`` there is one group. Figures of money are lists, one amount for each currency.
+        """
+        groups = named_groups(
+            self._catalog, self.entity, figures, by, having, order_by, self.condition, self.limit
+        )
+        answer = await self.session.read({"groups": Aggregation(self.entity.name, groups)})
+        return answer.parsed()["groups"]  # type: ignore[no-any-return]
 
     async def stream(self, batch: int = STREAM_BATCH) -> AsyncIterator[list[dict[str, Any]]]:
         """Batches of rows, each by one statement that goes on where the last one ended; memory stays flat."""
@@ -180,7 +201,7 @@ def selection_of(catalog: Catalog, entity: EntityType, fields: Sequence[str | Re
             found.append(_related(catalog, entity, item))
             continue
         head, dot, rest = item.partition(".")
-        if dot and head in entity.money and rest in ("amount", "currency"):
+        if dot and head in entity.currencies and rest in ("amount", "currency"):
             found.append(Money(item, head, ((rest, rest),)))
         elif dot:
             nested.setdefault(head, []).append(rest)
@@ -201,7 +222,7 @@ def selection_of(catalog: Catalog, entity: EntityType, fields: Sequence[str | Re
 
 
 def _named(entity: EntityType, name: str) -> Field:
-    if name in entity.money:
+    if name in entity.currencies:
         return Money(name, name, (("amount", "amount"), ("currency", "currency")))
     if name in entity.expressions:
         return Computed(name, name)

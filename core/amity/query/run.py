@@ -16,6 +16,7 @@ from ..database import EvaluationError
 from ..entity import BatchField
 from ..tree import Root
 from .compile import compile_roots
+from .errors import OutOfRange
 from .statement import BatchPlan, ComputedUse, Statement, Step
 
 if TYPE_CHECKING:
@@ -83,10 +84,13 @@ async def read(
         row = await _fetch(session, statement)
     except EvaluationError as error:
         if not statement.computed or session.unit is not None:
-            raise
+            raise _told(statement, error) from error
         failed = statement.computed
         statement = compile_for(session, roots, without_expressions=True)
-        row = await _fetch(session, statement)
+        try:
+            row = await _fetch(session, statement)
+        except EvaluationError as again:
+            raise _told(statement, again) from again
         log.warning("expressions of plugins were left out, as one of them failed: %s", error)
         errors += _computed_errors(failed, dict(zip(statement.keys, row, strict=True)), error)
     texts = dict(zip(statement.keys, row, strict=True))
@@ -113,6 +117,13 @@ def compile_for(
         without_expressions=without_expressions,
         max_rows=max_rows,
     )
+
+
+def _told(statement: Statement, error: EvaluationError) -> Exception:
+    """What a statement failed for, as far as whoever asked can do something about it."""
+    if not statement.sums:
+        return error
+    return OutOfRange("a number goes beyond 64 bits, most likely a sum; narrow where, or group by more")
 
 
 async def _fetch(session: Session, statement: Statement) -> Sequence[Any]:

@@ -43,3 +43,5 @@ class Statement:
     keys: tuple[str, ...]
     batches: tuple[BatchPlan, ...]
     computed: tuple[ComputedUse, ...]
+    sums: bool = False
+    """Whether it adds up numbers of several rows, which can go beyond 64 bits."""

@@ -83,16 +83,15 @@ def _item(catalog: Catalog, entity: EntityType, name: str, value: Any, path: Pat
         if many.single:
             return Quantified(name, "some", parse_where(catalog, target, value, path))
         return _quantified(catalog, target, name, value, path)
-    if name in entity.money:
-        money = entity.money[name]
-        return _money(entity, money.amount, money.currency, value, path)
+    if name in entity.currencies:
+        money = entity.money.get(name)
+        amount = entity.columns[money.amount] if money else _computed(entity, name)
+        return _money(entity, amount, entity.columns[entity.currencies[name]], value, path)
     column = entity.columns.get(name)
     if column is not None and name not in entity.internal:
         return _compare(catalog, entity, column, value, path)
     if name in entity.expressions:
-        field = entity.expressions[name]
-        pseudo = Column(name=name, kind=field.kind, nullable=True, description=field.description)
-        return _compare(catalog, entity, pseudo, value, path)
+        return _compare(catalog, entity, _computed(entity, name), value, path)
     raise QueryError(unknown(entity, name, filterable(entity)), path)
 
 
@@ -108,19 +107,25 @@ def _quantified(catalog: Catalog, target: EntityType, name: str, value: Any, pat
     return items[0] if len(items) == 1 else All(tuple(items))
 
 
-def _money(entity: EntityType, amount: str, currency: str, value: Any, path: Path) -> Condition:
+def _computed(entity: EntityType, name: str) -> Column:
+    """An expression field as if it were a column."""
+    field = entity.expressions[name]
+    return Column(name=name, kind=field.kind, nullable=True, description=field.description)
+
+
+def _money(entity: EntityType, amount: Column, currency: Column, value: Any, path: Path) -> Condition:
     if not isinstance(value, Mapping):
         raise QueryError("expected conditions on amount and currency", path)
     items: list[Condition] = []
     for part, inner in value.items():
         if part == "amount":
-            items.append(_compare(None, entity, entity.columns[amount], inner, (*path, part)))
+            items.append(_compare(None, entity, amount, inner, (*path, part)))
         elif part == "currency":
-            items.append(_compare(None, entity, entity.columns[currency], inner, (*path, part)))
+            items.append(_compare(None, entity, currency, inner, (*path, part)))
         elif part == "isNull":
             if not isinstance(inner, bool):
                 raise QueryError(f"expected true or false, got {inner!r}", (*path, part))
-            items.append(Compare(amount, "isNull", inner))
+            items.append(Compare(amount.name, "isNull", inner))
         else:
             raise QueryError(f"unknown part {part!r}; expected amount, currency or isNull", path)
     return All(tuple(items))
@@ -155,6 +160,11 @@ def _compare(catalog: Catalog | None, entity: EntityType, column: Column, value:
             parsed = parse_value(catalog, entity, column, operand, here)
             items.append(Compare(column.name, cast(Operator, name), parsed))
     return items[0] if len(items) == 1 else All(tuple(items))
+
+
+def compared(entity: EntityType, column: Column, value: Any, path: Path) -> Condition:
+    """Operators with their values, on a column that need not be one of the entity. Raises :class:`QueryError`."""
+    return _compare(None, entity, column, value, path)
 
 
 def _at_keys(column: Column, value: Mapping[str, Any], path: Path) -> Condition:
