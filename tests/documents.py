@@ -91,7 +91,7 @@ class Writer:
 
     def _is_read(self, name: str, item: Any) -> bool:
         named = get_named_type(item.type)
-        if name in SKIPPED or not isinstance(named, GraphQLObjectType):
+        if name in SKIPPED or name.endswith("Aggregate") or not isinstance(named, GraphQLObjectType):
             return False
         return "id" not in item.args or name in KINDS
 
@@ -100,7 +100,10 @@ class Writer:
     def _field(self, name: str, parent: GraphQLObjectType, depth: int) -> str:
         item = parent.fields[name]
         given: list[str] = []
+        figures = name.endswith("Aggregate")
         for key, argument in item.args.items():
+            if figures and key != "where":
+                continue
             if key == "last" and any(item.startswith("first:") for item in given):
                 continue
             likely = 0.03 if key in ("after", "before") else 0.1 if key == "last" else 0.5
@@ -114,6 +117,8 @@ class Writer:
     def _selected(self, type_: Any, depth: int) -> str:
         if not isinstance(type_, GraphQLObjectType):
             return "{ __typename }"
+        if type_.name.endswith("Aggregate"):
+            return "{ __typename count }"
         if "nodes" in type_.fields:
             parts = ["totalCount", "pageInfo { hasNextPage hasPreviousPage endCursor }"]
             chosen = self.chance.sample(parts, k=self.chance.randint(0, 2))
@@ -139,7 +144,7 @@ class Writer:
             return f"[{', '.join(self._value(inner.of_type, item) for item in value)}]"
         if isinstance(inner, GraphQLInputObjectType):
             # a variable for the one key of an order would have to be required
-            write = self._literal if inner.name.endswith("Order") else self._value
+            write = self._literal if inner.name.endswith(("Order", "JSONFilter")) else self._value
             return self._object(inner, value, write)
         return self._literal(inner, value)
 
@@ -162,6 +167,9 @@ class Writer:
         if is_list_type(inner):
             return [self._made(inner.of_type, depth, kind) for _ in range(self.chance.randint(0, 2))]
         if isinstance(inner, GraphQLInputObjectType):
+            if inner.name == "JSONFilter":
+                key = self.chance.choice([key for key in inner.fields if key != "path"])
+                return {"path": "sector", key: self._made(inner.fields[key].type, 0)}
             single, least = inner.name.endswith("Order"), int(inner.name.endswith("ListFilter"))
             names = [key for key in inner.fields if self._fits(inner, key, depth, kind)]
             chosen = self.chance.sample(names, k=min(1 if single else self.chance.randint(least, 2), len(names)))
@@ -196,6 +204,8 @@ class Writer:
         if is_list_type(inner):
             return [self._other(inner.of_type, item, wrong) for item in value]
         if isinstance(inner, GraphQLInputObjectType):
+            if inner.name == "JSONFilter":
+                return value
             return {key: self._other(inner.fields[key].type, item, wrong) for key, item in value.items()}
         if self.chance.random() < wrong and inner.name in WRONG:
             return self.chance.choice(WRONG[inner.name])
