@@ -62,6 +62,11 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def validated(session: Session, entity: EntityType) -> bool:
+    """Whether a plugin looks at rows of this entity before they are written."""
+    return any(owned.value.entity is entity.model for owned in session.crm.composition.validators)
+
+
 async def validate(
     session: Session, entity: EntityType, proposals: Sequence[Proposed], refusals: Refusals
 ) -> None:

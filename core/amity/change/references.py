@@ -39,12 +39,18 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         wanted[target].add(value)
         used.append((draft, column, target))
 
+    relations = [
+        (relation.column.name, relation.target)
+        for relation in entity.to_one.values()
+        if not (entity.is_staged and relation.column.name in STAGE_COLUMNS)
+    ]
     for draft in drafts:
-        for relation in entity.to_one.values():
-            if not (entity.is_staged and relation.column.name in STAGE_COLUMNS):
-                note(draft, relation.column.name, relation.target)
+        after = draft.after
+        for column, target_name in relations:
+            if after[column] is not None:
+                note(draft, column, target_name)
         for generic in entity.generic.values():
-            referred = catalog.by_code(draft.after[generic.type_column])
+            referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)
     alive: dict[str, set[UUID]] = {}
     for name in sorted(wanted):

@@ -31,6 +31,11 @@ class Circumstances:
         self.refusals.refuse(self.index, (field,), "invalid", message)
 
 
+def concern(entity: EntityType) -> bool:
+    """Whether there is a rule for values of this entity."""
+    return entity.model in _RULES
+
+
 def normalized(entity: EntityType, values: Mapping[str, Any], where: Circumstances) -> Mapping[str, Any]:
     """The values that input sets, in the form in which they are kept; what can't be is refused."""
     rule = _RULES.get(entity.model)

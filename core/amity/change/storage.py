@@ -6,7 +6,7 @@ the catalog alone; every value is bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -44,6 +44,10 @@ _CASTS = {Kind.DATETIME: "::timestamptz", Kind.DATE: "::date", Kind.JSON: "::jso
 """What is bound as text. asyncpg takes the first and the last day of the calendar for infinity."""
 
 
+_REPEATED = frozenset((Kind.DATETIME, Kind.DATE))
+"""Kinds of which a batch often has one value many times."""
+
+
 def chunks(items: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -66,8 +70,8 @@ class Keys:
 
     def __init__(self, dialect: Dialect, columns: Sequence[tuple[str, Kind]], rows: Sequence[Sequence[Any]]):
         names = [name for name, _ in columns]
+        arrays = [encoded(kind, [row[i] for row in rows], dialect) for i, (_, kind) in enumerate(columns)]
         if dialect == "postgresql":
-            arrays = [[_bind(kind, row[i], dialect) for row in rows] for i, (_, kind) in enumerate(columns)]
             types = [f"${i + 1}::{_POSTGRESQL_TYPES[kind]}[]" for i, (_, kind) in enumerate(columns)]
             self.parameters: tuple[Any, ...] = tuple(arrays)
             unnested = f"unnest({', '.join(types)}) WITH ORDINALITY"
@@ -78,9 +82,7 @@ class Keys:
             else:
                 self.sql = f"{unnested} AS k({quoted(names)}, n)"
         else:
-            text = orjson.dumps(
-                [[_bind(kind, row[i], dialect) for i, (_, kind) in enumerate(columns)] for row in rows]
-            ).decode()
+            text = orjson.dumps(list(zip(*arrays, strict=True))).decode()
             parts = [f"json_extract(value, '$[{i}]') AS \"{name}\"" for i, name in enumerate(names)]
             self.parameters = (text,)
             self.sql = f"(SELECT {', '.join(parts)}, key + 1 AS n FROM json_each(?1)) k"
@@ -91,6 +93,17 @@ def bound(kind: Kind, dialect: Dialect) -> Codec | None:
     if dialect == "postgresql" and kind in (Kind.DATETIME, Kind.DATE):
         return encoder(kind, "sqlite")
     return encoder(kind, dialect)
+
+
+def encoded(kind: Kind, values: Sequence[Any], dialect: Dialect) -> list[Any]:
+    """A column of values as statements of this module bind it."""
+    codec = bound(kind, dialect)
+    if codec is None:
+        return list(values)
+    if kind in _REPEATED:
+        known: dict[Any, Any] = {None: None}
+        return [known[value] if value in known else known.setdefault(value, codec(value)) for value in values]
+    return [None if value is None else codec(value) for value in values]
 
 
 def _bind(kind: Kind, value: Any, dialect: Dialect) -> Any:
@@ -196,19 +209,32 @@ async def select_by(
                 f'WHERE t."{column}" IN (SELECT value FROM json_each(?1)){where}'
             )
             parameters = (orjson.dumps(encoded).decode(),)
+        decode = _decoding(entity, names, transaction.dialect)
         for row in await transaction.fetch(sql, parameters):
-            decoded = decode_row(entity, names, row, transaction.dialect)
+            decoded = decode(row)
             found[decoded["id"]] = decoded
     return found
 
 
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:
-    result = dict(zip(names, row, strict=True))
-    for name in names:
-        codec = decoder(entity.columns[name].kind, dialect)
-        if codec is not None and result[name] is not None:
-            result[name] = codec(result[name])
-    return result
+    return _decoding(entity, names, dialect)(row)
+
+
+def _decoding(
+    entity: EntityType, names: Sequence[str], dialect: Dialect
+) -> Callable[[Sequence[Any]], dict[str, Any]]:
+    """What makes Python values of many rows."""
+    codecs = [(name, codec) for name in names if (codec := decoder(entity.columns[name].kind, dialect)) is not None]
+
+    def decode(row: Sequence[Any]) -> dict[str, Any]:
+        result = dict(zip(names, row, strict=True))
+        for name, codec in codecs:
+            value = result[name]
+            if value is not None:
+                result[name] = codec(value)
+        return result
+
+    return decode
 
 
 def _tuples(
@@ -224,14 +250,7 @@ def _arrays(entity: EntityType, names: Sequence[str], rows: Sequence[Values]) ->
 def _columns(
     entity: EntityType, names: Sequence[str], rows: Sequence[Values], dialect: Dialect
 ) -> list[list[Any]]:
-    columns = []
-    for name in names:
-        codec = bound(entity.columns[name].kind, dialect)
-        if codec is None:
-            columns.append([row[name] for row in rows])
-        else:
-            columns.append([None if (value := row[name]) is None else codec(value) for row in rows])
-    return columns
+    return [encoded(entity.columns[name].kind, [row[name] for row in rows], dialect) for name in names]
 
 
 def _unnested(entity: EntityType, names: Sequence[str]) -> str:
