@@ -21,7 +21,7 @@ import resource
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,7 +231,7 @@ def _columns(folder: Path, table: str) -> list[str]:
 
 # --- around them ------------------------------------------------------------------------------------------------
 
-Contender = Callable[[str, Path], Awaitable[float]]
+Contender = Callable[[str, Path], Coroutine[Any, Any, float]]
 
 
 def _child(contender: Contender, url: str, folder: Path, answer: Any) -> None:

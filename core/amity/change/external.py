@@ -92,5 +92,4 @@ async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> 
         rows.append(blank.fill(Item(draft.index, None, values), new_id()))
     await storage.insert(unit.transaction, ids, [row.after for row in rows])
     await rights.check_written(session, ids, [row.id for row in rows], "create")
-    for row in rows:
-        unit.record(session, "created", ids, row.id, None, telling.whole(row.after))
+    unit.record_all(session, "created", ids, [(row.id, None, telling.whole(row.after)) for row in rows])

@@ -110,6 +110,11 @@ def _narrow(proposal: Proposed, needs: Sequence[str]) -> Proposed:
     return Proposed(proposal.index, proposal.id, pick(proposal.before), pick(proposal.after), proposal.changed)
 
 
+def listened(session: Session) -> bool:
+    """Whether a plugin listens in the transaction."""
+    return any(owned.value.when == "in_transaction" for owned in session.crm.composition.subscribers)
+
+
 async def listen(session: Session, events: Sequence[LogEvent]) -> None:
     """Hands events to the subscribers that take part in the transaction."""
     for owned in session.crm.composition.subscribers:

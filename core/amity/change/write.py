@@ -452,7 +452,10 @@ async def _write(
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
     telling = Telling(session.crm.catalog, entity)
-    for draft in drafts:
+    if not updated:
+        whole = telling.whole
+        unit.record_all(session, "created", entity, [(draft.id, None, whole(draft.after)) for draft in created])
+    for draft in drafts if updated else ():
         if draft.before is None:
             unit.record(session, "created", entity, draft.id, None, telling.whole(draft.after))
         elif draft.changed:

@@ -179,6 +179,9 @@ class PostgreSQLTransaction:
         last = status.rsplit(" ", 1)[-1]
         return int(last) if last.isdigit() else 0
 
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self.execute(sql, parameters)
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._database.ran(sql)
         try:
