@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from amity import SYSTEM, Crm
+from amity.memory import settle_memory
 from amity_csv import export_rows, load_mapping, run_import
 
 from .reads import postgresql
@@ -128,6 +129,7 @@ async def ours_in(url: str, folder: Path) -> float:
     crm = Crm(settings(url))
     async with crm:
         batch = crm.composition.plugin("csv").plugin.settings.batch
+        settle_memory()  # as every command does
         began = time.perf_counter()
         report = await run_import(
             crm.acting_as(SYSTEM), load_mapping(folder / "mapping.toml"), folder, batch=batch
@@ -140,6 +142,7 @@ async def ours_in(url: str, folder: Path) -> float:
 async def ours_out(url: str, folder: Path) -> float:
     crm = Crm(settings(url))
     async with crm:
+        settle_memory()
         began = time.perf_counter()
         with (folder / "ours.csv").open("w", newline="", encoding="utf-8") as file:
             await export_rows(crm.acting_as(SYSTEM), "Customer", file, fields=FIELDS, order_by=["id"])

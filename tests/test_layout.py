@@ -86,7 +86,7 @@ ROOMS = [
     ["tree"],
     ["model"],
     ["entity"],
-    ["channels", "settings", "network", "outbound"],
+    ["channels", "memory", "settings", "network", "outbound"],
     ["database"],
 ]
 """From the top of the house down; imports lead down only."""
