@@ -173,7 +173,7 @@ _LOGGED = f"""with given as (
   insert into core_interaction (id, customer_id, user_id, channel, direction, identity, subject, body, occurred_at,
     duration_seconds, custom_fields, search_text, version, created_at, updated_at)
   select id, customer, $2, channel, direction, 'matched', subject, body, now(), seconds, '{{}}',
-    lower(subject || E'\n' || body), 1, now(), now() from given
+    lower(subject), 1, now(), now() from given
   returning id, channel, direction, subject, occurred_at, duration_seconds
 ), batch as (
   insert into core_event_batch default values returning id
@@ -182,10 +182,10 @@ _LOGGED = f"""with given as (
 ), logged as (
   insert into core_event (id, batch, number, type, entity_type, entity_id, actor, change_id, origin, after,
     occurred_at)
-  select uuidv7(), batch.id, g.n - 1, 'interaction.created', 'interaction', g.id, $3, change.id, 'graphql',
+  select uuidv7(), batch.id, g.n - 1, 'interaction.created', 'core.Interaction', g.id, $3, change.id, 'graphql',
     jsonb_build_object('customer_id', g.told, 'user_id', {_id("usr", "$2")}, 'channel', g.channel,
-      'direction', g.direction, 'identity', 'matched', 'subject', g.subject, 'body', g.body,
-      'occurred_at', {_time("now()")}, 'duration_seconds', g.seconds, 'custom_fields', '{{}}'::jsonb),
+      'direction', g.direction, 'identity', 'matched', 'attempts', 0, 'automatic', false, 'subject', g.subject,
+      'body', g.body, 'occurred_at', {_time("now()")}, 'duration_seconds', g.seconds, 'custom_fields', '{{}}'::jsonb),
     now()
   from given g, batch, change
 )

@@ -44,6 +44,8 @@ _CASTS = {Kind.DATETIME: "::timestamptz", Kind.DATE: "::date", Kind.JSON: "::jso
 """What is bound as text. asyncpg takes the first and the last day of the calendar for infinity."""
 
 
+_LARGE = 100
+"""Rows from which on a statement is written for what they bring."""
 _NOTHING: Mapping[str, str] = {}
 _REPEATED = frozenset((Kind.DATETIME, Kind.DATE))
 """Kinds of which a batch often has one value many times."""
@@ -133,9 +135,16 @@ def join(dialect: Dialect) -> str:
 
 async def insert(transaction: Transaction, entity: EntityType, rows: Sequence[Values]) -> None:
     """Adds rows. Every one brings every column of the entity."""
-    if rows:
-        columns = {name: [row[name] for row in rows] for name in entity.columns}
-        await insert_columns(transaction, entity, columns)
+    if not rows:
+        return
+    columns = {name: [row[name] for row in rows] for name in entity.columns}
+    nulls: list[str] = []
+    if len(rows) >= _LARGE:  # small ones are better off with few statements that are known
+        empty = [None] * len(rows)
+        nulls = [name for name, values in columns.items() if values[0] is None and values == empty]
+    for name in nulls:
+        del columns[name]
+    await insert_columns(transaction, entity, columns, dict.fromkeys(nulls, "NULL"))
 
 
 async def insert_columns(
@@ -145,12 +154,12 @@ async def insert_columns(
     computed: Mapping[str, str] = _NOTHING,
     source: str = "",
 ) -> None:
-    """Adds rows that are given as columns. ``computed`` ones are SQL, which reads ``source`` (PostgreSQL)."""
+    """Adds rows that are given as columns. ``computed`` ones are SQL, which may read ``source`` (PostgreSQL)."""
     names = list(columns)
     encodings = [encoded(entity.columns[name].kind, columns[name], transaction.dialect) for name in names]
     if transaction.dialect == "sqlite":
-        places = ", ".join(f"?{i + 1}" for i in range(len(names)))
-        sql = f"INSERT INTO {table_of(entity)} ({quoted(names)}) VALUES ({places})"
+        places = ", ".join([*(f"?{i + 1}" for i in range(len(names))), *computed.values()])
+        sql = f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) VALUES ({places})"
         await transaction.execute_many(sql, zip(*encodings, strict=True))
         return
     selected = ", ".join([_cast(entity, names), *computed.values()])
@@ -243,6 +252,34 @@ async def select_by(
             decoded = decode(row)
             found[decoded["id"]] = decoded
     return found
+
+
+async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> list[set[UUID]]:
+    """Those of the rows, by their ids, that are there, locked as what is referred to. One statement for all."""
+    alive: list[set[UUID]] = [set() for _ in wanted]
+    asked = [(place, entity, chunk) for place, (entity, ids) in enumerate(wanted) for chunk in chunks(ids)]
+    if not asked:
+        return alive
+    parts: list[str] = []
+    parameters: list[Any] = []
+    for i, (place, entity, chunk) in enumerate(asked):
+        given = _id_texts(chunk)
+        live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
+        if transaction.dialect == "postgresql":
+            found = f'= ANY(${i + 1}::uuid[]){live} ORDER BY t."id"{_LOCKS["reference"]}'
+            parameters.append(given)
+        else:
+            found = f"IN (SELECT value FROM json_each(?{i + 1})){live}"
+            parameters.append(orjson.dumps(given).decode())
+        parts.append(f'SELECT {place} AS n, t."id" FROM {table_of(entity)} t WHERE t."id" {found}')
+    sql = parts[0]
+    if len(parts) > 1:
+        # a lock and UNION are at odds, but for what is read apart
+        named = ", ".join(f"r{i} AS ({part})" for i, part in enumerate(parts))
+        sql = f"WITH {named} {' UNION ALL '.join(f'SELECT n, id FROM r{i}' for i in range(len(parts)))}"
+    for n, id in await transaction.fetch(sql, parameters):
+        alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
+    return alive
 
 
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from .base import (
 
 MINIMUM = 150000
 _ANALYZE_ROWS = 500
+# a generic plan does not know how many rows a batch brings, and reads whole indexes for each
+_BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan"
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -44,6 +46,7 @@ class PostgreSQL(Database):
                 self.url,
                 min_size=1,
                 max_size=self._size,
+                reset=_nothing_to_reset,
                 server_settings={
                     "application_name": "amity",
                     "statement_timeout": str(int(self.timeout * 1000)),
@@ -97,11 +100,8 @@ class PostgreSQL(Database):
         except _FAILURES as error:
             raise translate(error, self.timeout) from error
         try:
-            transaction = connection.transaction()
             try:
-                await transaction.start()
-                # a generic plan does not know how many rows a batch brings, and reads whole indexes for each
-                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+                await connection.execute(_BEGIN)
             except _FAILURES as error:
                 raise translate(error, self.timeout) from error
             try:
@@ -109,10 +109,10 @@ class PostgreSQL(Database):
             except BaseException:
                 # what the work raises is its own, even an OSError, and says more than a connection that was lost
                 with suppress(*_FAILURES):
-                    await transaction.rollback()
+                    await connection.execute("ROLLBACK")
                 raise
             try:
-                await transaction.commit()
+                await connection.execute("COMMIT")
             except _FAILURES as error:
                 raise translate(error, self.timeout) from error
         finally:
@@ -188,6 +188,11 @@ class PostgreSQLTransaction:
             await self.connection.executemany(sql, rows)
         except _FAILURES as error:
             raise translate(error, self._database.timeout) from error
+
+
+async def _nothing_to_reset(connection: Any) -> None:
+    """Statements of this module leave nothing behind in a session, and asyncpg has ended the transaction: what it
+    would send more, after each of them, is a round trip for nothing."""
 
 
 def translate(error: BaseException, timeout: float = 0) -> DatabaseError:
