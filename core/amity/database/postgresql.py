@@ -37,7 +37,7 @@ class PostgreSQL(Database):
         self._size = pool_size
         self.timeout = statement_timeout
         self._grown: dict[str, tuple[int, int]] = {}
-        """For each table: rows written before it was last analyzed, and since; by this process."""
+        """For each table: rows in it when it was last analyzed, and rows that this process wrote since."""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
@@ -125,13 +125,23 @@ class PostgreSQL(Database):
         one that a first import has just filled would be read whole for each row of another.
         """
         for table, count in rows.items():
-            seen, new = self._grown.get(table, (0, 0))
+            known = self._grown.get(table)
+            if known is None:
+                known = (await self._counted(table), 0)
+            seen, new = known
             new += count
             if new >= max(_ANALYZE_ROWS, seen):
                 seen, new = seen + new, 0
                 with suppress(DatabaseError):
                     await self.transact(lambda tx, table=table: tx.execute(f'ANALYZE "{table}"'))  # type: ignore[misc]
             self._grown[table] = (seen, new)
+
+    async def _counted(self, table: str) -> int:
+        """Rows that the server knows of in a table; 0 where it has never looked."""
+        with suppress(DatabaseError):
+            rows = await self.read("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)", (table,))
+            return max(0, rows[0][0]) if rows else 0
+        return 0
 
     async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         rows = await self.read(f"EXPLAIN {sql}", parameters)
