@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from ..entity import Catalog, EntityType, Kind
@@ -83,6 +83,14 @@ class Telling:
             if not whole:
                 self._by_row.add(name)
 
+    @classmethod
+    def of(cls, catalog: Catalog, entity: EntityType) -> Self:
+        """The one of an entity."""
+        found: Self | None = entity.kept.get(cls)
+        if found is None:
+            found = entity.kept[cls] = cls(catalog, entity)
+        return found
+
     def columns(self, row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         """Columns of a row, those of ``names`` that events hold."""
         result = {}
@@ -111,25 +119,29 @@ class Telling:
 
 def told(catalog: Catalog, entity: EntityType, row: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
     """Columns of a row as events hold them."""
-    return Telling(catalog, entity).columns(row, columns)
+    return Telling.of(catalog, entity).columns(row, columns)
 
 
 class Blank:
     """New rows of an entity before anything is filled in."""
 
-    def __init__(self, entity: EntityType, now: datetime) -> None:
+    def __init__(self, entity: EntityType) -> None:
         columns = entity.columns.items()
         self._made: list[tuple[str, Callable[[], Any]]] = [
             (name, column.default) for name, column in columns if name != "id" and callable(column.default)
         ]
         self._values = {name: None if callable(column.default) else column.default for name, column in columns}
-        self._fixed: dict[str, Any] = {}
-        if entity.is_entity:
-            self._fixed = {"created_at": now, "updated_at": now, "version": 1, "deleted_at": None}
-            self._values |= self._fixed
-            self._made = [(name, make) for name, make in self._made if name not in self._fixed]
+        self._is_entity = entity.is_entity
 
-    def fill(self, item: Item, id: UUID) -> Draft:
+    @classmethod
+    def of(cls, entity: EntityType) -> Self:
+        """The one of an entity."""
+        found: Self | None = entity.kept.get(cls)
+        if found is None:
+            found = entity.kept[cls] = cls(entity)
+        return found
+
+    def fill(self, item: Item, id: UUID, now: datetime) -> Draft:
         """The draft of a new row: what was given, defaults, null."""
         after = self._values.copy()
         after["id"] = id
@@ -138,13 +150,11 @@ class Blank:
             if name not in given:
                 after[name] = make()
         after.update(given)
-        after.update(self._fixed)
+        if self._is_entity:
+            after["created_at"] = after["updated_at"] = now
+            after["version"] = 1
+            after["deleted_at"] = None
         return Draft(item, id, None, after)
-
-
-def fresh(entity: EntityType, item: Item, id: UUID, now: datetime) -> Draft:
-    """The draft of a new row: what was given, defaults, null."""
-    return Blank(entity, now).fill(item, id)
 
 
 def patched(item: Item, before: Mapping[str, Any]) -> Draft:

@@ -83,13 +83,13 @@ async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> 
     unit = session.unit
     assert unit is not None
     ids = session.crm.catalog.of(ExternalId)
-    blank, telling = Blank(ids, unit.now), Telling(session.crm.catalog, ids)
+    blank, telling = Blank.of(ids), Telling.of(session.crm.catalog, ids)
     rows = []
     for draft in drafts:
         assert draft.item.external is not None
         system, id = draft.item.external
         values = {"entity_type": entity.code, "entity_id": draft.id, "system": system, "external_id": id}
-        rows.append(blank.fill(Item(draft.index, None, values), new_id()))
+        rows.append(blank.fill(Item(draft.index, None, values), new_id(), unit.now))
     await storage.insert(unit.transaction, ids, [row.after for row in rows])
     await rights.check_written(session, ids, [row.id for row in rows], "create")
     unit.record_all(session, "created", ids, [(row.id, None, telling.whole(row.after)) for row in rows])

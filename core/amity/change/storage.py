@@ -44,6 +44,8 @@ _CASTS = {Kind.DATETIME: "::timestamptz", Kind.DATE: "::date", Kind.JSON: "::jso
 """What is bound as text. asyncpg takes the first and the last day of the calendar for infinity."""
 
 
+_KEPT = 200
+"""Statements that are remembered of an entity."""
 _LARGE = 100
 """Rows from which on a statement is written for what they bring."""
 _NOTHING: Mapping[str, str] = {}
@@ -155,20 +157,31 @@ async def insert_columns(
     source: str = "",
 ) -> None:
     """Adds rows that are given as columns. ``computed`` ones are SQL, which may read ``source`` (PostgreSQL)."""
-    names = list(columns)
+    names = tuple(columns)
     encodings = [encoded(entity.columns[name].kind, columns[name], transaction.dialect) for name in names]
     if transaction.dialect == "sqlite":
         places = ", ".join([*(f"?{i + 1}" for i in range(len(names))), *computed.values()])
         sql = f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) VALUES ({places})"
         await transaction.execute_many(sql, zip(*encodings, strict=True))
         return
+    sql = _unnesting(entity, names, computed, source)
+    for start in range(0, len(encodings[0]), CHUNK):
+        await transaction.insert(sql, [values[start : start + CHUNK] for values in encodings])
+
+
+def _unnesting(entity: EntityType, names: tuple[str, ...], computed: Mapping[str, str], source: str) -> str:
+    """The insertion of columns that are bound as arrays."""
+    key = ("insert", names, source)
+    if (found := entity.kept.get(key)) is not None:
+        return str(found)
     selected = ", ".join([_cast(entity, names), *computed.values()])
     sql = (
         f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) "
         f"SELECT {selected} FROM {_unnested(entity, names)}{source}"
     )
-    for start in range(0, len(encodings[0]), CHUNK):
-        await transaction.insert(sql, [values[start : start + CHUNK] for values in encodings])
+    if len(entity.kept) < _KEPT:
+        entity.kept[key] = sql
+    return sql
 
 
 async def update(

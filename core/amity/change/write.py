@@ -212,7 +212,12 @@ def _reading(
     session: Session, entity: EntityType, verb: Literal["create", "update", "upsert"], read_only: bool
 ) -> Reading:
     crm = session.crm
-    return Reading(crm.catalog, entity, verb, crm.settings.default_currency, read_only=read_only)
+    currency = crm.settings.default_currency
+    key = (Reading, verb, read_only, currency)
+    found: Reading | None = entity.kept.get(key)
+    if found is None:
+        found = entity.kept[key] = Reading(crm.catalog, entity, verb, currency, read_only=read_only)
+    return found
 
 
 def _names(rows: Iterable[Any]) -> list[str]:
@@ -264,14 +269,15 @@ class _Making:
         self.entity = entity
         self.refusals = refusals
         self.needed = [(entity.money[name].amount if name in entity.money else name, name) for name in needed]
-        self.blank = Blank(entity, session.unit.now)
+        self.blank = Blank.of(entity)
+        self.now = session.unit.now
 
     def fresh(self, item: Item) -> Draft:
         item = _normalized(self.session, self.entity, item, None, True, self.refusals)
         for column, name in self.needed:
             if column not in item.values:
                 self.refusals.refuse(item.index, (name,), "required", "a value is needed")
-        return self.blank.fill(item, item.id or new_id())
+        return self.blank.fill(item, item.id or new_id(), self.now)
 
 
 def _patched(
@@ -451,7 +457,7 @@ async def _write(
         await rights.check_written(session, entity, asked_for, "update")
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
-    telling = Telling(session.crm.catalog, entity)
+    telling = Telling.of(session.crm.catalog, entity)
     if not updated:
         whole = telling.whole
         unit.record_all(session, "created", entity, [(draft.id, None, whole(draft.after)) for draft in created])
