@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -66,11 +67,23 @@ async def export_rows(
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow([neutralized(column.heading) for column in columns])
     count = 0
-    async for rows in query.stream(BATCH):
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(zip(*[column.read(rows) for column in columns], strict=True))
-        count += len(rows)
-        if progress is not None:
-            progress(count)
+
+    batches = query.stream(BATCH)
+    following = asyncio.ensure_future(anext(batches, None))
+    try:
+        while rows := await following:
+            # the database looks for the next rows while these are written
+            following = asyncio.ensure_future(anext(batches, None))
+            await asyncio.to_thread(write, rows)
+            count += len(rows)
+            if progress is not None:
+                progress(count)
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
     return count
 
 
