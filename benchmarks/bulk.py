@@ -207,7 +207,8 @@ async def many_out(url: str, folder: Path) -> float:
         writer.writerow(FIELDS)
         writer.writerows(
             connection.execute(
-                f"select {_selected('sqlite')} from core_customer where deleted_at is null order by core_customer.id"
+                f"select {_selected('sqlite')} from core_customer where deleted_at is null "
+                "order by core_customer.id"
             )
         )
     return time.perf_counter() - began

@@ -139,7 +139,6 @@ NESTED = Operation(
 )
 
 
-
 # --- writes ---------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +184,8 @@ _LOGGED = f"""with given as (
   select uuidv7(), batch.id, g.n - 1, 'interaction.created', 'core.Interaction', g.id, $3, change.id, 'graphql',
     jsonb_build_object('customer_id', g.told, 'user_id', {_id("usr", "$2")}, 'channel', g.channel,
       'direction', g.direction, 'identity', 'matched', 'attempts', 0, 'automatic', false, 'subject', g.subject,
-      'body', g.body, 'occurred_at', {_time("now()")}, 'duration_seconds', g.seconds, 'custom_fields', '{{}}'::jsonb),
+      'body', g.body, 'occurred_at', {_time("now()")}, 'duration_seconds', g.seconds,
+      'custom_fields', '{{}}'::jsonb),
     now()
   from given g, batch, change
 )

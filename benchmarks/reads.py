@@ -240,7 +240,8 @@ async def compare_rows(database: str, answers: dict[str, Any]) -> None:
         )
         stored[kind] = [_lasting(orjson.loads(text)) for row in rows for text in row]
     await connection.close()
-    assert stored["amity"] and stored["amity"] == stored["limit"], stored
+    assert stored["amity"], "nothing was stored"
+    assert stored["amity"] == stored["limit"], stored
 
 
 async def compare(

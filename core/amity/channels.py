@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import email_validator
 import phonenumbers
 
-
 _PLAIN_EMAIL = re.compile(
     r"[a-z0-9_-]+(?:[.+][a-z0-9_-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII | re.IGNORECASE
 )

@@ -10,7 +10,6 @@ from .formulas import restored
 from .plan import ColumnPlan, FieldPlan, SectionPlan
 from .reading import Row
 
-
 _SIGNS = "'"
 """What a text begins with that stands for another one."""
 

@@ -19,7 +19,7 @@ class SeenKeys:
         self._database.execute("BEGIN")
 
     def all_new(self, keys: Sequence[tuple[str, int, bytes]]) -> bool:
-        """Whether none of these keys (with their line, and what was said) stood anywhere before; they are added."""
+        """Whether no key, with its line and what was said, stood anywhere before. Then all are added."""
         self._database.execute("SAVEPOINT several")
         added = self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", keys)
         if added.rowcount == len(keys):

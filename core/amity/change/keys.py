@@ -99,7 +99,7 @@ async def _check(
         for draft in drafts
         if draft.item.index not in refusals.refused
         and (draft.before is None or any(draft.differs(name) for name in names))
-        and not any([draft.after[name] is None for name in key.columns])
+        and all(draft.after[name] is not None for name in key.columns)
     ]
     where = f" WHERE {key.where}" if key.where else ""
     holding = [part for part in ('t."deleted_at" IS NULL' if entity.is_entity else "", key.where or "") if part]

@@ -303,7 +303,9 @@ def _decoding(
     entity: EntityType, names: Sequence[str], dialect: Dialect
 ) -> Callable[[Sequence[Any]], dict[str, Any]]:
     """What makes Python values of many rows."""
-    codecs = [(name, codec) for name in names if (codec := decoder(entity.columns[name].kind, dialect)) is not None]
+    codecs = [
+        (name, codec) for name in names if (codec := decoder(entity.columns[name].kind, dialect)) is not None
+    ]
 
     def decode(row: Sequence[Any]) -> dict[str, Any]:
         result = dict(zip(names, row, strict=True))

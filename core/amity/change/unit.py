@@ -83,7 +83,12 @@ class Unit:
         rows: Iterable[tuple[UUID, Mapping[str, Any] | None, Mapping[str, Any] | None]],
     ) -> None:
         """Notes that the same happened to rows: their id, and how they were before and are after."""
-        type_, code, actor, origin = f"{entity.singular}.{verb}", entity.code, str(session.principal), session.origin
+        type_, code, actor, origin = (
+            f"{entity.singular}.{verb}",
+            entity.code,
+            str(session.principal),
+            session.origin,
+        )
         self.events += [Happening(type_, code, id, actor, origin, before, after) for id, before, after in rows]
 
     def log_events(self, start: int = 0) -> list[LogEvent]:
