@@ -24,6 +24,9 @@ MINIMUM = 150000
 _ANALYZE_ROWS = 500
 # a generic plan does not know how many rows a batch brings, and reads whole indexes for each
 _BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan"
+_SIZES = """
+SELECT relname, reltuples FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+"""
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -61,6 +64,8 @@ class PostgreSQL(Database):
             raise ConnectionFailed(
                 f"PostgreSQL at {where} can't be reached: {error}; is it running, and is the URL right?"
             ) from error
+        # a table that was never looked at says -1
+        self._grown = {table: (max(0, int(rows)), 0) for table, rows in await self.read(_SIZES)}
 
     async def _disconnect(self) -> None:
         if self._pool is not None:
@@ -125,23 +130,13 @@ class PostgreSQL(Database):
         one that a first import has just filled would be read whole for each row of another.
         """
         for table, count in rows.items():
-            known = self._grown.get(table)
-            if known is None:
-                known = (await self._counted(table), 0)
-            seen, new = known
+            seen, new = self._grown.get(table, (0, 0))
             new += count
             if new >= max(_ANALYZE_ROWS, seen):
                 seen, new = seen + new, 0
                 with suppress(DatabaseError):
                     await self.transact(lambda tx, table=table: tx.execute(f'ANALYZE "{table}"'))  # type: ignore[misc]
             self._grown[table] = (seen, new)
-
-    async def _counted(self, table: str) -> int:
-        """Rows that the server knows of in a table; 0 where it has never looked."""
-        with suppress(DatabaseError):
-            rows = await self.read("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)", (table,))
-            return max(0, rows[0][0]) if rows else 0
-        return 0
 
     async def explain(self, sql: str, parameters: Sequence[Any] = ()) -> str:
         rows = await self.read(f"EXPLAIN {sql}", parameters)
