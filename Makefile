@@ -1,9 +1,10 @@
 # make demo     a believable company on SQLite, and a server with GraphiQL
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
-# make bench    reads against what PostgreSQL can do, and against the usual way; ten minutes
+# make bench    reads and mutations against what PostgreSQL can do, and against the usual way; fifteen minutes
 # make bench-growth  the same reads on ten and a hundred times the rows; half an hour
 # make bench-memory  whether a server's memory stays bounded under 100,000 different documents; hours
+# make bench-bulk  import and export against what the databases can do; five minutes
 # make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
 # make install  only .venv
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 DEMO := .demo
 PORT ?= 8000
 
-.PHONY: install demo bench bench-growth bench-memory mutants test test-sqlite test-postgresql check format graphiql clean
+.PHONY: install demo bench bench-growth bench-memory bench-bulk mutants test test-sqlite test-postgresql check format graphiql clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +42,9 @@ bench-growth: install
 
 bench-memory: install
 	$(BIN)/python -m benchmarks.memory
+
+bench-bulk: install
+	$(BIN)/python -m benchmarks.bulk
 
 mutants: install
 	$(BIN)/python -m tests.mutants

@@ -21,6 +21,8 @@ class Operation:
     variables: Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
     of: str = "Customer"
     """The entity whose ids ``variables`` draws from."""
+    writes: bool = False
+    """The statement takes the input as one JSON text, and who sends it: a user's id and their name in the log."""
 
 
 def _one_of(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
@@ -174,4 +176,88 @@ BOARD = Operation(
     of="Pipeline",
 )
 
-OPERATIONS = (ONE, LIST, WHOLE, NESTED, BOARD)
+
+# --- writes ---------------------------------------------------------------------------------------------------
+
+
+def _interaction(chance: random.Random, ids: Sequence[str]) -> dict[str, Any]:
+    return {
+        "channel": "phone",
+        "direction": chance.choice(("INBOUND", "OUTBOUND")),
+        "customerId": chance.choice(ids),
+        "subject": f"Call {chance.randrange(10**6)}",
+        "body": "What was said. " * 8,
+        "durationSeconds": chance.randrange(600),
+    }
+
+
+def _log_one(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
+    return {"input": _interaction(chance, ids)}
+
+
+def _log_many(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
+    return {"input": [_interaction(chance, ids) for _ in range(100)]}
+
+
+_LOGGED = f"""with given as (
+  select uuidv7() as id, n, g.channel, lower(g.direction) as direction,
+    replace(substr(g."customerId", 5), '-', '')::uuid as customer, g."customerId" as told, g.subject, g.body,
+    g."durationSeconds" as seconds
+  from rows from (jsonb_to_recordset($1::jsonb) as (channel text, direction text, "customerId" text, subject text,
+    body text, "durationSeconds" int)) with ordinality g (channel, direction, "customerId", subject, body,
+    "durationSeconds", n)
+), stored as (
+  insert into core_interaction (id, customer_id, user_id, channel, direction, identity, subject, body, occurred_at,
+    duration_seconds, custom_fields, search_text, version, created_at, updated_at)
+  select id, customer, $2, channel, direction, 'matched', subject, body, now(), seconds, '{{}}',
+    lower(subject), 1, now(), now() from given
+  returning id, channel, direction, subject, occurred_at, duration_seconds
+), batch as (
+  insert into core_event_batch default values returning id
+), change as (
+  select uuidv7() as id
+), logged as (
+  insert into core_event (id, batch, number, type, entity_type, entity_id, actor, change_id, origin, after,
+    occurred_at)
+  select uuidv7(), batch.id, g.n - 1, 'interaction.created', 'core.Interaction', g.id, $3, change.id, 'graphql',
+    jsonb_build_object('customer_id', g.told, 'user_id', {_id("usr", "$2")}, 'channel', g.channel,
+      'direction', g.direction, 'identity', 'matched', 'attempts', 0, 'automatic', false, 'subject', g.subject,
+      'body', g.body, 'occurred_at', {_time("now()")}, 'duration_seconds', g.seconds,
+      'custom_fields', '{{}}'::jsonb),
+    now()
+  from given g, batch, change
+)
+select %s from given g join stored s on s.id = g.id
+"""
+_SHOWN = f"""json_build_object('id', {_id("int", "s.id")}, 'channel', s.channel, 'direction', upper(s.direction),
+  'subject', s.subject, 'occurredAt', {_time("s.occurred_at")}, 'durationSeconds', s.duration_seconds)"""
+LOG_ONE = Operation(
+    "log one interaction",
+    """mutation LogOne($input: LogInteractionInput!) {
+  logInteraction(input: $input) {
+    interaction { id channel direction subject occurredAt durationSeconds }
+    userErrors { index path code message }
+  }
+}""",
+    _LOGGED
+    % f"""json_build_object('logInteraction',
+  json_build_object('interaction', {_SHOWN}, 'userErrors', '[]'::json))::text""",
+    _log_one,
+    writes=True,
+)
+LOG_MANY = Operation(
+    "log 100 interactions in one mutation",
+    """mutation LogMany($input: [LogInteractionInput!]!) {
+  logInteractionBatch(input: $input) {
+    interactions { id channel direction subject occurredAt durationSeconds }
+    userErrors { index path code message }
+  }
+}""",
+    _LOGGED
+    % f"""json_build_object('logInteractionBatch',
+  json_build_object('interactions', json_agg({_SHOWN} order by g.n), 'userErrors', '[]'::json))::text""",
+    _log_many,
+    writes=True,
+)
+
+OPERATIONS = (ONE, LIST, WHOLE, NESTED, BOARD, LOG_ONE, LOG_MANY)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -195,7 +196,7 @@ async def turn(
     operation, chance = OPERATIONS[place], random.Random(place)
     messages = [
         server.message(place, operation, operation.variables(chance, ids), token)
-        for _ in range(2000 if operation.variables(chance, ids).get("id") else 8)
+        for _ in range(2000 if operation.variables(chance, ids).get("id") else 50 if operation.writes else 8)
     ]
     await load.run(server.port, lambda: chance.choice(messages), connections, min(1.0, seconds))
     before = server.cpu()
@@ -210,7 +211,46 @@ async def turn(
     )
 
 
-async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: Ids) -> None:
+def _able(operation: Operation) -> tuple[str, ...]:
+    """The servers that know an operation: the plain one has no mutations."""
+    return KINDS[:2] if operation.writes else KINDS
+
+
+def _lasting(value: Any) -> Any:
+    """A value without what is another one each time: ids of what was added, and when that was."""
+    if isinstance(value, list):
+        return [_lasting(item) for item in value]
+    if isinstance(value, dict):
+        added = str(value.get("id", "")).startswith("int_")
+        passing = {"id", "occurredAt", "created_at", "updated_at"} if added else _PASSING
+        return {key: _lasting(item) for key, item in value.items() if key not in passing}
+    return value
+
+
+_PASSING = {"entity_id", "change_id", "batch", "occurred_at", "created_at", "updated_at"}
+
+
+async def compare_rows(database: str, answers: dict[str, Any]) -> None:
+    """Raises AssertionError unless two mutations stored the same rows and events."""
+    import asyncpg
+
+    connection = await asyncpg.connect(database)
+    stored = {}
+    for kind, answer in answers.items():
+        ids = re.findall(r"int_([0-9a-f]{32})", orjson.dumps(answer).decode())
+        rows = await connection.fetch(
+            "select (to_jsonb(i) - 'id')::text, (to_jsonb(e) - 'id')::text "
+            "from unnest($1::uuid[]) with ordinality g (id, n) join core_interaction i on i.id = g.id "
+            "join core_event e on e.entity_id = g.id order by g.n",
+            ids,
+        )
+        stored[kind] = [_lasting(orjson.loads(text)) for row in rows for text in row]
+    await connection.close()
+    assert stored["amity"], "nothing was stored"
+    assert stored["amity"] == stored["limit"], stored
+
+
+async def compare(database: str, servers: dict[str, Server], tokens: dict[str, str], ids: Ids) -> None:
     """Raises AssertionError unless all servers give the same answers."""
     chance = random.Random(11)
     for place, operation in enumerate(OPERATIONS):
@@ -221,10 +261,13 @@ async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: Ids) 
                     await load.answer(server.port, server.message(place, operation, variables, tokens["admin"]))
                 )
                 for kind, server in servers.items()
+                if kind in _able(operation)
             }
-            for kind, found in answers.items():
-                assert found == answers["limit"], f"{operation.name}: {kind}: {answers}"
             assert "errors" not in answers["amity"], answers["amity"]
+            if operation.writes:
+                await compare_rows(database, answers)
+            for kind, found in answers.items():
+                assert _lasting(found) == _lasting(answers["limit"]), f"{operation.name}: {kind}: {answers}"
 
 
 def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -> str:
@@ -233,10 +276,10 @@ def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -
 
     cells = [operation.name]
     for name in ("limit", "amity", "team", "plain"):
-        cells.append(f"{median(name, 'rate'):,.0f}")
+        cells.append(f"{median(name, 'rate'):,.0f}" if name in figures else "")
     cells.append(f"**{median('amity', 'rate') / median('limit', 'rate'):.2f}**")
     cells.append(f"**{median('team', 'rate') / median('amity', 'rate'):.2f}**")
-    cells.append(f"**{median('amity', 'rate') / median('plain', 'rate'):.0f}**")
+    cells.append(f"**{median('amity', 'rate') / median('plain', 'rate'):.0f}**" if "plain" in figures else "")
     for name in ("limit", "amity", "team"):
         cells.append(f"{median(name, 'p50'):.1f} / {median(name, 'p99'):.1f}")
     cells += [f"{median(name, 'cpu'):.2f}" for name in ("limit", "amity", "team")]
@@ -249,26 +292,28 @@ HEAD = (
 )
 
 
-async def measure(url: str, rounds: int, seconds: float, connections: int) -> None:
+async def measure(url: str, rounds: int, seconds: float, connections: int, only: str = "") -> None:
     crm = Crm({**SETTINGS, "database_url": url})
     async with crm:
         tokens, ids = await known(crm)
         counts = await statements(crm, ids)
     with ExitStack() as stack:
         servers = {kind: stack.enter_context(Server(kind, url)) for kind in KINDS}
-        await compare(servers, tokens, ids)
+        await compare(url, servers, tokens, ids)
         print("answers are equal\n", flush=True)
         figures: dict[int, dict[str, list[Figures]]] = {}
         for number in range(1, rounds + 1):
             for place, operation in enumerate(OPERATIONS):
                 for contender in CONTENDERS:
+                    if only not in operation.name or contender.kind not in _able(operation):
+                        continue
                     print(
                         f"round {number} of {rounds}: {operation.name}: {contender.name}",
                         file=sys.stderr,
                         flush=True,
                     )
                     role = contender.role
-                    found = await turn(
+                    seen = await turn(
                         servers[contender.kind],
                         place,
                         contender,
@@ -277,10 +322,10 @@ async def measure(url: str, rounds: int, seconds: float, connections: int) -> No
                         connections,
                         seconds,
                     )
-                    figures.setdefault(place, {}).setdefault(contender.name, []).append(found)
+                    figures.setdefault(place, {}).setdefault(contender.name, []).append(seen)
     print(HEAD)
-    for place, operation in enumerate(OPERATIONS):
-        print(shown(operation, figures[place], counts[operation.name]))
+    for place, found in figures.items():
+        print(shown(OPERATIONS[place], found, counts[OPERATIONS[place].name]))
 
 
 def main() -> None:
@@ -289,12 +334,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--only", default="", help="operations whose name has this in it")
     parser.add_argument("--folder", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
     arguments.folder.mkdir(exist_ok=True)
     with postgresql(arguments.folder.resolve()) as server:
         url = asyncio.run(prepare(server, Size().times(arguments.scale)))
-        asyncio.run(measure(url, arguments.rounds, arguments.seconds, arguments.connections))
+        asyncio.run(measure(url, arguments.rounds, arguments.seconds, arguments.connections, arguments.only))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from amity import Crm
-from amity.server import app, settle_memory
+from amity.memory import settle_memory
+from amity.server import app
 from amity.signin import authenticate
 
-from .operations import OPERATIONS
+from .operations import OPERATIONS, Operation
 from .plain import plain
 
 SETTINGS = {"plugins": ["graphql"], "pool_size": 16, "statement_timeout": 60.0}
@@ -42,20 +43,24 @@ async def limit(crm: Crm, database: str) -> Starlette:
         database, min_size=16, max_size=16, reset=as_it_is, server_settings={"timezone": "UTC", "jit": "off"}
     )
 
-    def endpoint(sql: str) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             principal = await authenticate(crm, request)
             if principal.kind == "anonymous":
                 return Response(status_code=401)
             variables = orjson.loads(await request.body())["variables"]
+            values = list(variables.values())
+            if operation.writes:
+                given = values[0] if isinstance(values[0], list) else values
+                values = [orjson.dumps(given).decode(), principal.facts.user, str(principal)]
             async with pool.acquire() as connection:
-                text = await connection.fetchval(sql, *variables.values())
+                text = await connection.fetchval(operation.sql, *values)
             return Response(b'{"data":' + text.encode() + b"}", media_type="application/json")
 
         return answer
 
     return Starlette(
-        routes=[Route(f"/{place}", endpoint(item.sql), methods=["POST"]) for place, item in enumerate(OPERATIONS)]
+        routes=[Route(f"/{place}", endpoint(item), methods=["POST"]) for place, item in enumerate(OPERATIONS)]
     )
 
 

@@ -109,7 +109,7 @@ async def test_long_exports_are_streamed(make_crm: MakeCrm) -> None:
         rows = await exported(session, "Customer", "name", order_by=["name"], progress=seen.append)
 
         assert [row["name"] for row in rows] == [f"{n:05}" for n in range(2_345)]
-        assert seen == [1_000, 2_000, 2_345]
+        assert seen == [2_000, 2_345]
 
 
 @pytest.mark.parametrize(

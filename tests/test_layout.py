@@ -87,7 +87,7 @@ ROOMS = [
     ["given"],
     ["model"],
     ["entity"],
-    ["channels", "settings", "network", "outbound"],
+    ["channels", "memory", "settings", "network", "outbound"],
     ["database"],
 ]
 """From the top of the house down; imports lead down only."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import email_validator
 import phonenumbers
+
+_PLAIN_EMAIL = re.compile(
+    r"[a-z0-9_-]+(?:[.+][a-z0-9_-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}", re.ASCII | re.IGNORECASE
+)
+"""What nearly all addresses look like. They are their own normal form, but for capitals."""
+_SPECIAL_HOSTS = frozenset(name.rpartition(".")[2] for name in email_validator.SPECIAL_USE_DOMAIN_NAMES)
+_PLAIN_LENGTH = 64
+"""Characters up to which no part of an address can be too long."""
 
 
 class AddressError(ValueError):
@@ -31,11 +40,20 @@ class ChannelKind:
 
 def normalize_email(address: str, region: str = "") -> str:
     """An e-mail address in lower case and Unicode's composed form. No name server is asked."""
+    address = address.strip()
+    if len(address) < _PLAIN_LENGTH and _PLAIN_EMAIL.fullmatch(address) and not _special(address):
+        return address.lower()
     try:
-        found = email_validator.validate_email(address.strip(), check_deliverability=False, test_environment=True)
+        found = email_validator.validate_email(address, check_deliverability=False, test_environment=True)
     except email_validator.EmailNotValidError as error:
         raise AddressError(f"{address[:100]!r} is no e-mail address: {error}") from None
     return found.normalized.lower()
+
+
+def _special(address: str) -> bool:
+    """Whether the name of the host says that nobody can be reached there, or is written in another alphabet."""
+    host = address[address.index("@") + 1 :].lower()
+    return "xn--" in host or host.rpartition(".")[2] in _SPECIAL_HOSTS
 
 
 def _phone(address: str, region: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ipaddress
 import signal
 import socket
@@ -30,6 +29,7 @@ from .access import AccessDenied
 from .composition import CompositionError
 from .crm import Crm
 from .database import DatabaseError
+from .memory import settle_memory
 from .messaging import files, unsubscribe, webhooks
 from .principals.who import anybody
 from .settings import SettingsError
@@ -173,13 +173,6 @@ def listening_at(host: str, port: int) -> socket.socket:
             [f"server: {host}:{port} can't be listened on ({reason}); choose another port"]
         ) from error
     return listening
-
-
-def settle_memory() -> None:
-    """What is there at the start stays; looking through it again and again made one request in a hundred slow."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _index(crm: Crm) -> Callable[[Request], object]:

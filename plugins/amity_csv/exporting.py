@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,14 @@ from .values import major_units
 if TYPE_CHECKING:
     from amity.crm import Session
 
-Read = Callable[[Mapping[str, Any]], str]
+Read = Callable[[Sequence[Mapping[str, Any]]], list[str]]
+BATCH = 2_000
+"""Rows that are read at once."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of an export: its heading, the field that it needs, and its text for a row."""
+    """One column of an export: its heading, the field that it needs, and its texts for rows."""
 
     heading: str
     needs: str
@@ -64,11 +67,23 @@ async def export_rows(
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow([neutralized(column.heading) for column in columns])
     count = 0
-    async for rows in query.stream():
-        writer.writerows([column.read(row) for column in columns] for row in rows)
-        count += len(rows)
-        if progress is not None:
-            progress(count)
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        writer.writerows(zip(*[column.read(rows) for column in columns], strict=True))
+
+    batches = query.stream(BATCH)
+    following = asyncio.ensure_future(anext(batches, None))
+    try:
+        while rows := await following:
+            # the database looks for the next rows while these are written
+            following = asyncio.ensure_future(anext(batches, None))
+            await asyncio.to_thread(write, rows)
+            count += len(rows)
+            if progress is not None:
+                progress(count)
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
     return count
 
 
@@ -112,23 +127,37 @@ def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
     if column is not None and column.choices:
         # answers give choices as enums, in capitals; rows are written with the values themselves
         return [Column(path, needs, _reader(steps, head, lambda value: str(value).lower()))]
-    kind = column.kind if column is not None else Kind.JSON
-    if head in entity.expressions:
-        kind = entity.expressions[head].kind
-    numeric = kind in (Kind.INT, Kind.BIGINT, Kind.FLOAT)
+    if column is not None:
+        return [Column(path, needs, _reader(steps, head, _plain(column.kind)))]
+    numeric = head in entity.expressions and entity.expressions[head].kind in (Kind.INT, Kind.BIGINT, Kind.FLOAT)
     return [Column(path, needs, _reader(steps, head, str if numeric else _cell))]
 
 
-def _reader(steps: Sequence[str], name: str, text: Callable[[Any], str]) -> Read:
-    def read(row: Mapping[str, Any]) -> str:
-        found: Any = row
-        for step in (*steps, name):
-            found = found.get(step)
-            if found is None:
-                return ""
-        return text(found)
+def _reader(steps: Sequence[str], name: str, text: Callable[[Any], str] | None) -> Read:
+    """Reads what ``text`` makes of values; without it they are texts already, which no spreadsheet runs."""
+
+    def read(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        found: Sequence[Any] = rows
+        for step in steps:
+            found = [None if row is None else row.get(step) for row in found]
+        values = [None if row is None else row.get(name) for row in found]
+        if text is None:
+            return ["" if value is None else value for value in values]
+        return ["" if value is None else text(value) for value in values]
 
     return read
+
+
+def _plain(kind: Kind) -> Callable[[Any], str] | None:
+    """What makes texts of the values of a column."""
+    match kind:
+        case Kind.INT | Kind.BIGINT | Kind.FLOAT:
+            return str
+        case Kind.ID | Kind.DATE | Kind.DATETIME:
+            return None
+        case Kind.TEXT:
+            return neutralized
+    return _cell
 
 
 def _cell(value: Any) -> str:

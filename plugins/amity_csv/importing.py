@@ -27,7 +27,7 @@ from .section import Progress, Run, import_section
 if TYPE_CHECKING:
     from amity.crm import Session
 
-BATCH = 2_000
+BATCH = 5_000
 """Rows that are written by one change."""
 
 

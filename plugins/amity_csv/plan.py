@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,13 @@ class ColumnPlan:
     name: str
     rule: ColumnRule
     allowed: Allowed | None
+    plain: bool = field(init=False)
+    """Whether nothing is done but to take whitespace away."""
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        plain = rule.trim and rule.default is None and not rule.map and self.allowed is None
+        object.__setattr__(self, "plain", plain)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, NamedTuple, Self, TextIO
 
 from .errors import ImportFailed
 
@@ -19,8 +19,7 @@ SHOWN = 200
 _BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of a file: the line that it begins at, and its cells by the name of their column."""
 
     line: int
@@ -93,7 +92,8 @@ class CsvFile:
         raise ImportFailed(f"{self.path}: is empty; expected a line with the names of the columns")
 
     def __iter__(self) -> Iterator[Row | Broken]:
-        for found in self._records(len(self.columns)):
+        columns = self.columns
+        for found in self._records(len(columns)):
             if isinstance(found, Broken):
                 yield found
                 continue
@@ -103,7 +103,7 @@ class CsvFile:
                 number, reason = bad
                 yield Broken(line, self.columns[number], _shown(fields[number]), reason)
                 continue
-            yield Row(line, dict(zip(self.columns, fields, strict=True)))
+            yield Row(line, dict(zip(columns, fields, strict=True)))
 
     def _records(self, width: int | None = None) -> Iterator[tuple[int, list[str]] | Broken]:
         """Records of ``width`` fields. What is broken costs one line: a quote that is never closed swallows the
@@ -200,6 +200,8 @@ def _reason(error: csv.Error, quote: str) -> str:
 
 
 def _bad_byte(fields: Sequence[str], encoding: str) -> tuple[int, str] | None:
+    if "".join(fields).isascii():
+        return None
     for number, field in enumerate(fields):
         found = None if field.isascii() else _BAD_BYTE.search(field)
         if found is not None:

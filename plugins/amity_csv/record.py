@@ -10,6 +10,9 @@ from .formulas import restored
 from .plan import ColumnPlan, FieldPlan, SectionPlan
 from .reading import Row
 
+_SIGNS = "'"
+"""What a text begins with that stands for another one."""
+
 
 class Refusal(NamedTuple):
     """Why a row is not taken: where it stands, the column, what stands there."""
@@ -30,7 +33,7 @@ class Note(NamedTuple):
     to: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
     """What a row says: values of columns, of keys within JSON columns, and what has to be looked up."""
 
@@ -39,13 +42,13 @@ class Record:
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     """JSON column → key → value; None takes the key away."""
     wanted: dict[int, Any] = field(default_factory=dict)
-    """Place of the field in the plan → value to look up."""
+    """Place of the field in the plan → value to look up. Copies share it."""
     refusals: list[Refusal] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
     def copy(self) -> Record:
-        keys = {column: dict(values) for column, values in self.keys.items()}
-        return Record(self.row, dict(self.values), keys, dict(self.wanted), list(self.refusals), list(self.notes))
+        keys = {column: dict(values) for column, values in self.keys.items()} if self.keys else {}
+        return Record(self.row, self.values.copy(), keys, self.wanted, self.refusals.copy(), self.notes.copy())
 
     def refuse(self, column: str, reason: str) -> None:
         value = self.row.cells.get(column)
@@ -62,13 +65,18 @@ def read_record(plan: SectionPlan, row: Row) -> Record | None:
     """The record that a row tells of; None if the mapping leaves the row out."""
     record = Record(row)
     cells: dict[str, Any] = {}
+    given = row.cells
     for column in plan.columns:
-        cells[column.name] = _cleaned(column, row.cells.get(column.name), record)
+        cell = given.get(column.name)
+        if column.plain and type(cell) is str and not cell.startswith(_SIGNS):
+            cells[column.name] = cell.strip() or None
+        else:
+            cells[column.name] = _cleaned(column, cell, record)
     if not _taken(plan, cells):
         return None
     broken = {refusal.column for refusal in record.refusals}
     for number, rule in enumerate(plan.fields):
-        if not broken.intersection(rule.columns):
+        if not broken or not broken.intersection(rule.columns):
             _fill(rule, number, cells, record)
     return record
 
@@ -100,6 +108,8 @@ def _cleaned(column: ColumnPlan, cell: Any, record: Record) -> Any:
 
 def _taken(plan: SectionPlan, cells: Mapping[str, Any]) -> bool:
     section = plan.section
+    if not section.only and not section.skip:
+        return True
     if section.only and not all(_text(cells[name]) in listed for name, listed in section.only.items()):
         return False
     return not any(_text(cells[name]) in listed for name, listed in section.skip.items())

@@ -55,6 +55,17 @@ async def import_section(run: Run, plan: SectionPlan) -> SectionReport:
 
 
 @dataclass
+class _Read:
+    """A batch as the file has it. ``position`` is how far in the file it ends."""
+
+    rows: int
+    position: int
+    records: list[Record] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    skipped: int = 0
+
+
+@dataclass
 class _Done:
     """What one batch did."""
 
@@ -95,13 +106,23 @@ class _Section:
             if self.plan.section.file is not None:
                 file = stack.enter_context(CsvFile(self.plan.path, self.plan.section.form))
             rows: Iterator[Row | Broken] = iter(file) if file else _inline(self.plan)
-            while batch := await asyncio.to_thread(lambda: list(islice(rows, self.shared.batch))):
+
+            def read() -> _Read:
+                return self._read(list(islice(rows, self.shared.batch)), file.position if file else 0)
+
+            batch = await asyncio.to_thread(read)
+            while batch.rows:
+                # the next batch is read while the database writes this one
+                following = asyncio.create_task(asyncio.to_thread(read))
                 try:
                     await self._batch(batch)
                 finally:
+                    await asyncio.wait([following])
+                    following.exception()  # taken, so that it does not complain where the batch failed before
                     self._list_refusals()
                 if file is not None:
-                    self._advance(file.position, file.size)
+                    self._advance(batch.position, file.size)
+                batch = following.result()
         return self._report()
 
     def _advance(self, done: int, total: int) -> None:
@@ -110,9 +131,12 @@ class _Section:
             name = self.plan.section.label
             run.progress(Progress(self.plan.number, run.sections, name, min(done, total), total))
 
-    async def _batch(self, rows: Sequence[Row | Broken]) -> None:
-        self.tally.rows += len(rows)
-        records = await asyncio.to_thread(self._read, rows)
+    async def _batch(self, batch: _Read) -> None:
+        self.tally.rows += batch.rows
+        self.tally.skipped += batch.skipped
+        for broken in batch.broken:
+            self._refuse([Refusal(broken.line, broken.column, broken.value, broken.reason)])
+        records = batch.records
         if not records:
             return
         try:
@@ -133,16 +157,16 @@ class _Section:
             # what is rolled back needs no log; without it, memory stays flat
             self.session.unit.events.clear()
 
-    def _read(self, rows: Sequence[Row | Broken]) -> list[Record]:
-        records = []
+    def _read(self, rows: Sequence[Row | Broken], position: int) -> _Read:
+        batch = _Read(len(rows), position)
         for row in rows:
             if isinstance(row, Broken):
-                self._refuse([Refusal(row.line, row.column, row.value, row.reason)])
+                batch.broken.append(row)
             elif (record := read_record(self.plan, row)) is None:
-                self.tally.skipped += 1
+                batch.skipped += 1
             else:
-                records.append(record)
-        return records
+                batch.records.append(record)
+        return batch
 
     # --- a batch, in a unit of work that may be run again --------------------------------------------------
 
@@ -192,13 +216,18 @@ class _Section:
             return list(records)
         fresh = []
         repeated = []
+        keyed = []
         for record in records:
             values = [record.values.get(name) for name in key]
             if None in values:
                 fresh.append(record)  # and refused, for want of a key
-                continue
-            said = blake2b(repr((record.values, record.keys)).encode(), digest_size=16).digest()
-            line, before = self.seen.first(repr(values), record.row.line, said)
+            else:
+                said = blake2b(repr((record.values, record.keys)).encode(), digest_size=16).digest()
+                keyed.append((record, (repr(values), record.row.line, said)))
+        if not fresh and self.seen.all_new([entry for _, entry in keyed]):
+            return list(records)
+        for record, (text, number, said) in keyed:
+            line, before = self.seen.first(text, number, said)
             if line == record.row.line:
                 fresh.append(record)
             elif self.plan.section.repeated == "skip":

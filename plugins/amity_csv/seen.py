@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,17 @@ class SeenKeys:
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, line INTEGER, said BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
+
+    def all_new(self, keys: Sequence[tuple[str, int, bytes]]) -> bool:
+        """Whether no key, with its line and what was said, stood anywhere before. Then all are added."""
+        self._database.execute("SAVEPOINT several")
+        added = self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", keys)
+        if added.rowcount == len(keys):
+            self._database.execute("RELEASE several")
+            return True
+        self._database.execute("ROLLBACK TO several")
+        self._database.execute("RELEASE several")
+        return False
 
     def first(self, key: str, line: int, said: bytes) -> tuple[int, bytes]:
         """The line where the key stood first, and what was said there: this one, if it is new."""

@@ -247,6 +247,7 @@ class _Rules:
         self._user, self._team = catalog.of(User).name, catalog.of(Team).name
         self._rows: dict[tuple[str, str, Verb], Condition | None] = {}
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
+        self._granted: dict[tuple[str, Verb], bool] = {}
         self._steady: dict[str, bool] = {}
         self._memos: OrderedDict[Facts, dict[Any, Any]] = OrderedDict()
 
@@ -266,7 +267,11 @@ class _Rules:
         return self._steady[entity.name]
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
-        return self.owns(entity) or any(role.grant(entity, verb) for role in self.roles)
+        found = self._granted.get((entity.name, verb))
+        if found is None:
+            found = self.owns(entity) or any(role.grant(entity, verb) for role in self.roles)
+            self._granted[entity.name, verb] = found
+        return found
 
     def may(self, permission: str) -> bool:
         if self._plugin is not None and permission.startswith(f"{self._plugin}."):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from ..entity import Catalog, EntityType, Kind
-from ..entity.values import external, same
+from ..entity.values import Codec, external, plain, same
 from .input import Item
 
 UNTOLD = frozenset(("id", "created_at", "updated_at", "version", "search_text"))
@@ -25,7 +25,7 @@ class Placement:
     moved_at: datetime | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Draft:
     """One row as it was and as it shall be. Rules fill in ``after`` while the batch is checked."""
 
@@ -65,26 +65,96 @@ class Draft:
         )
 
 
-def told(catalog: Catalog, entity: EntityType, row: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+class Telling:
+    """Rows of an entity as events hold them."""
+
+    def __init__(self, catalog: Catalog, entity: EntityType) -> None:
+        untold = UNTOLD | entity.internal
+        self._catalog = catalog
+        self._entity = entity
+        self._codecs: dict[str, Codec | None] = {}
+        """What turns a value into what events hold; None where it is that already."""
+        self._by_row: set[str] = set()
+        """Columns that other columns of the row decide the form of."""
+        for name, column in entity.columns.items():
+            if name in untold:
+                continue
+            self._codecs[name], whole = plain(catalog, entity, column)
+            if not whole:
+                self._by_row.add(name)
+
+    @classmethod
+    def of(cls, catalog: Catalog, entity: EntityType) -> Self:
+        """The one of an entity."""
+        found: Self | None = entity.kept.get(cls)
+        if found is None:
+            found = entity.kept[cls] = cls(catalog, entity)
+        return found
+
+    def columns(self, row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        """Columns of a row, those of ``names`` that events hold."""
+        result = {}
+        for name in names:
+            if name in self._codecs:
+                result[name] = self._told(name, row)
+        return result
+
+    def whole(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Every column of a new row that is not null."""
+        result = {}
+        by_row = self._by_row
+        for name, codec in self._codecs.items():
+            value = row[name]
+            if value is None:
+                continue
+            if name in by_row:
+                result[name] = self._told(name, row)
+            else:
+                result[name] = value if codec is None else codec(value)
+        return result
+
+    def _told(self, name: str, row: Mapping[str, Any]) -> Any:
+        return external(self._catalog, self._entity, self._entity.columns[name], row)
+
+
+def told(catalog: Catalog, entity: EntityType, row: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
     """Columns of a row as events hold them."""
-    untold = UNTOLD | entity.internal
-    return {name: external(catalog, entity, entity.columns[name], row) for name in columns if name not in untold}
+    return Telling.of(catalog, entity).columns(row, columns)
 
 
-def fresh(entity: EntityType, item: Item, id: UUID, now: datetime) -> Draft:
-    """The draft of a new row: what was given, defaults, null."""
-    after: dict[str, Any] = {}
-    for name, column in entity.columns.items():
-        if name in item.values:
-            after[name] = item.values[name]
-        elif name == "id":
-            after[name] = id
-        else:
-            default = column.default
-            after[name] = default() if callable(default) else default
-    if entity.is_entity:
-        after.update(created_at=now, updated_at=now, version=1, deleted_at=None)
-    return Draft(item, id, None, after)
+class Blank:
+    """New rows of an entity before anything is filled in."""
+
+    def __init__(self, entity: EntityType) -> None:
+        columns = entity.columns.items()
+        self._made: list[tuple[str, Callable[[], Any]]] = [
+            (name, column.default) for name, column in columns if name != "id" and callable(column.default)
+        ]
+        self._values = {name: None if callable(column.default) else column.default for name, column in columns}
+        self._is_entity = entity.is_entity
+
+    @classmethod
+    def of(cls, entity: EntityType) -> Self:
+        """The one of an entity."""
+        found: Self | None = entity.kept.get(cls)
+        if found is None:
+            found = entity.kept[cls] = cls(entity)
+        return found
+
+    def fill(self, item: Item, id: UUID, now: datetime) -> Draft:
+        """The draft of a new row: what was given, defaults, null."""
+        after = self._values.copy()
+        after["id"] = id
+        given = item.values
+        for name, make in self._made:
+            if name not in given:
+                after[name] = make()
+        after.update(given)
+        if self._is_entity:
+            after["created_at"] = after["updated_at"] = now
+            after["version"] = 1
+            after["deleted_at"] = None
+        return Draft(item, id, None, after)
 
 
 def patched(item: Item, before: Mapping[str, Any]) -> Draft:

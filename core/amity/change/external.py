@@ -9,7 +9,7 @@ from uuid import UUID
 from ..entity import EntityType, Kind, new_id
 from ..model import ExternalId
 from . import rights, storage
-from .draft import Draft, fresh, told
+from .draft import Blank, Draft, Telling
 from .input import Item
 from .keys import named
 from .refusals import Refusals
@@ -38,12 +38,24 @@ async def find(session: Session, entity: EntityType, pairs: Sequence[Pair]) -> d
             keys.parameters,
         )
         for n, id in rows:
-            found[chunk[n - 1]] = UUID(str(id))
+            found[chunk[n - 1]] = UUID(id) if isinstance(id, str) else UUID(int=id.int)
     return found
 
 
-async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> list[Draft]:
-    """Refuses external ids that lead to another record; the drafts whose external id is still to be added."""
+async def check(
+    session: Session,
+    entity: EntityType,
+    drafts: Sequence[Draft],
+    refusals: Refusals,
+    *,
+    looked_up: bool = False,
+) -> list[Draft]:
+    """Refuses external ids that lead to another record; the drafts whose external id is still to be added.
+
+    Where drafts were ``looked_up`` by it, the external ids of those that are there are, and no others.
+    """
+    if looked_up:
+        return [draft for draft in drafts if draft.before is None and draft.index not in refusals]
     bringing = [draft for draft in drafts if draft.item.external is not None and draft.index not in refusals]
     if not bringing:
         return []
@@ -71,15 +83,13 @@ async def add(session: Session, entity: EntityType, drafts: Sequence[Draft]) -> 
     unit = session.unit
     assert unit is not None
     ids = session.crm.catalog.of(ExternalId)
+    blank, telling = Blank.of(ids), Telling.of(session.crm.catalog, ids)
     rows = []
     for draft in drafts:
         assert draft.item.external is not None
         system, id = draft.item.external
         values = {"entity_type": entity.code, "entity_id": draft.id, "system": system, "external_id": id}
-        row = fresh(ids, Item(draft.index, None, values), new_id(), unit.now)
-        row.compare(ids)
-        rows.append(row)
+        rows.append(blank.fill(Item(draft.index, None, values), new_id(), unit.now))
     await storage.insert(unit.transaction, ids, [row.after for row in rows])
     await rights.check_written(session, ids, [row.id for row in rows], "create")
-    for row in rows:
-        unit.record(session, "created", ids, row.id, None, told(session.crm.catalog, ids, row.after, row.changed))
+    unit.record_all(session, "created", ids, [(row.id, None, telling.whole(row.after)) for row in rows])

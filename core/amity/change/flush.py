@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..events.sequence import new_batch
+from ..events.sequence import ADD_BATCH, new_batch
 from ..model import Event
 from . import storage
 from .errors import ChangeError
-from .plugins import listen
+from .plugins import listen, listened
 
 if TYPE_CHECKING:
     from ..crm import Session
+    from .unit import Unit
 
 MAX_ROUNDS = 10
 
@@ -24,41 +25,44 @@ async def flush(session: Session) -> None:
     unit = session.unit
     assert unit is not None
     done = 0
-    for _ in range(MAX_ROUNDS):
+    for _ in range(MAX_ROUNDS if listened(session) else 0):
         if len(unit.events) == done:
             break
-        fresh, done = unit.events[done:], len(unit.events)
+        fresh, done = unit.log_events(done), len(unit.events)
         await listen(session, fresh)
     else:
-        if len(unit.events) > done:
+        if done and len(unit.events) > done:
             types = ", ".join(sorted({event.type for event in unit.events[done:]}))
             raise ChangeError(
                 f"in-transaction subscribers keep causing each other's events ({types}), "
                 f"{MAX_ROUNDS} rounds so far; let one of them write only what has changed"
             )
-    if not unit.events:
-        return
-    batch = await new_batch(unit.transaction)
+    if unit.events:
+        await _log(session, unit)
+
+
+async def _log(session: Session, unit: Unit) -> None:
     entity = session.crm.catalog.of(Event)
     make_id = entity.columns["id"].default
-    await storage.insert(
-        unit.transaction,
-        entity,
-        [
-            {
-                "id": make_id(),
-                "batch": batch,
-                "number": event.number,
-                "type": event.type,
-                "entity_type": event.entity_type,
-                "entity_id": event.entity_id,
-                "actor": event.actor,
-                "change_id": event.change_id,
-                "origin": event.origin,
-                "before": event.before,
-                "after": event.after,
-                "occurred_at": event.occurred_at,
-            }
-            for event in unit.events
-        ],
-    )
+    count = len(unit.events)
+    types, entity_types, entity_ids, actors, origins, before, after = zip(*unit.events, strict=True)
+    columns = {
+        "id": [make_id() for _ in range(count)],
+        "number": range(count),
+        "type": types,
+        "entity_type": entity_types,
+        "entity_id": entity_ids,
+        "actor": actors,
+        "change_id": (unit.change_id,) * count,
+        "origin": origins,
+        "before": before,
+        "after": after,
+        "occurred_at": (unit.now,) * count,
+    }
+    transaction = unit.transaction
+    if transaction.dialect == "postgresql" and count <= storage.CHUNK:
+        await transaction.insert(ADD_BATCH, name="batch")
+        await storage.insert_columns(transaction, entity, columns, {"batch": "batch.id"}, ", batch")
+    else:
+        batch = await new_batch(transaction)
+        await storage.insert_columns(transaction, entity, {**columns, "batch": (batch,) * count})

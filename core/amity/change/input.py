@@ -12,8 +12,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -53,22 +54,22 @@ class Update:
     expected_version: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Item:
-    """One item of a batch, as it came in."""
+    """One item of a batch, as it came in. There are many, so they are not frozen, which would make them slow."""
 
     index: int
     id: UUID | None
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     """Python values of the columns that the input names."""
     external: tuple[str, str] | None = None
     """(system, id) in another system."""
     expected_version: int | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] | None = None
     """Where a column's value came from, if not from a field of its name: money."""
 
     def path(self, column: str) -> Path:
-        return (self.names.get(column, column),)
+        return (self.names.get(column, column) if self.names else column,)
 
 
 Reader = Callable[[Any], Any]
@@ -135,6 +136,7 @@ class Reading:
         self._readers: dict[str, Reader] = {
             name: reader(catalog, entity, entity.columns[name]) for name in self.allowed if name in entity.columns
         }
+        self._id = self._readers.pop("id", None)
         self._external = None
         if "external_id" in self.allowed and "external_id" not in entity.columns:
             self._external = catalog.of(ExternalId)
@@ -172,30 +174,33 @@ class Reading:
         if not isinstance(row, Mapping):
             refusals.refuse(index, (), "invalid", f"expected an object with fields, got {shown(row)}")
             return None
-        values: dict[str, Any] = {}
-        names: dict[str, str] = {}
-        external: tuple[str, str] | None = None
+        item = Item(index, id, {}, None, expected_version)
+        values, readers = item.values, self._readers
         for name, value in row.items():
             try:
-                if (read := self._readers.get(name)) is not None:
-                    if name == "id":
-                        id = read(value) if value is not None else None
-                    else:
-                        values[name] = read(value)
-                elif name in self.entity.money and name in self.allowed:
-                    money = self.entity.money[name]
-                    values[money.amount], values[money.currency] = self._money(money, value)
-                    names[money.amount] = names[money.currency] = name
-                elif name == "external_id" and self._external is not None:
-                    external = self._read_external(value)
+                if (read := readers.get(name)) is not None:
+                    values[name] = read(value)
                 else:
-                    raise self._unknown(name)
+                    self._special(item, name, value)
             except Unreadable as problem:
                 refusals.refuse(index, (name, *problem.path), problem.code, str(problem))
-        self._complete(index, values, row, refusals)
-        if index in refusals:
-            return None
-        return Item(index, id, values, external, expected_version, names)
+        if self.entity.generic:
+            self._complete(index, values, row, refusals)
+        return None if index in refusals.refused else item
+
+    def _special(self, item: Item, name: str, value: Any) -> None:
+        """What is no column of its own name."""
+        if name == "id" and self._id is not None:
+            if value is not None:
+                item.id = self._id(value)
+        elif name in self.entity.money and name in self.allowed:
+            money = self.entity.money[name]
+            item.values[money.amount], item.values[money.currency] = self._money(money, value)
+            item.names = {**(item.names or {}), money.amount: name, money.currency: name}
+        elif name == "external_id" and self._external is not None:
+            item.external = self._read_external(value)
+        else:
+            raise self._unknown(name)
 
     def _complete(self, index: int, values: dict[str, Any], row: Mapping[str, Any], refusals: Refusals) -> None:
         """Generic references: an id says what it is an id of."""
@@ -310,6 +315,8 @@ def shown(value: Any) -> str:
 
 def reader(catalog: Catalog, entity: EntityType, column: Column) -> Reader:
     """What reads one column's input: raises :class:`Unreadable`."""
+    if column.kind is Kind.TEXT:
+        return _text_reader(column)
     read = _readers(catalog, entity, column)
     if (column.nullable and not column.required) or column.name == "id":
         return lambda value: None if value is None else read(value)
@@ -320,6 +327,24 @@ def reader(catalog: Catalog, entity: EntityType, column: Column) -> Reader:
         return read(value)
 
     return needed
+
+
+def _text_reader(column: Column) -> Reader:
+    """Most values are plain texts, which are told at once."""
+    longest = column.max_length if column.max_length is not None else sys.maxsize
+    choices = column.choices or None
+
+    def read(value: Any) -> Any:
+        if type(value) is str and len(value) <= longest and value.isascii() and "\0" not in value:
+            if choices is None or value in choices:
+                return value
+        elif value is None:
+            if column.nullable:
+                return None
+            raise Unreadable("can't be null", code="required")
+        return _text(column, value)
+
+    return read
 
 
 def _readers(catalog: Catalog, entity: EntityType, column: Column) -> Reader:

@@ -14,7 +14,7 @@ from uuid import UUID
 from ..entity import EntityType, Unique
 from . import storage
 from .draft import Draft
-from .refusals import Refusals
+from .refusals import Path, Refusals
 
 if TYPE_CHECKING:
     from ..crm import Session
@@ -37,17 +37,30 @@ async def find(
             f"{'WHERE' if tx.dialect == 'sqlite' else 'ON'} {matches}{live}"
         )
         for n, id in await tx.fetch(sql, keys.parameters):
-            found[chunk[n - 1]] = UUID(str(id))
+            found[chunk[n - 1]] = UUID(id) if isinstance(id, str) else UUID(int=id.int)
     return found
 
 
-async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> None:
+async def check(
+    session: Session,
+    entity: EntityType,
+    drafts: Sequence[Draft],
+    refusals: Refusals,
+    *,
+    known: tuple[str, ...] = (),
+) -> None:
     """Refuses drafts whose key another live row has, or an earlier one of the same batch.
 
     A key counts as taken even if the same batch is about to give it up: databases check row by row. The
-    message does not depend on whether the principal may see the other row.
+    message does not depend on whether the principal may see the other row. Of the key ``known``, new drafts were
+    looked for already.
     """
     for key in entity.unique:
+        if key.where is None and key.columns == known:
+            there = [draft for draft in drafts if draft.before is not None]
+            if there:
+                await _check(session, entity, key, there, refusals)
+            continue
         await _check(session, entity, key, drafts, refusals)
 
 
@@ -55,6 +68,8 @@ async def check_ids(session: Session, entity: EntityType, drafts: Sequence[Draft
     """Refuses ids that were brought along and that another row has or had."""
     assert session.unit is not None
     brought = [draft for draft in drafts if draft.before is None and draft.item.id is not None]
+    if not brought:
+        return
     taken = await storage.select(
         session.unit.transaction, entity, [draft.id for draft in brought], columns=("id",), live=False
     )
@@ -82,8 +97,8 @@ async def _check(
     concerned = [
         draft
         for draft in drafts
-        if draft.index not in refusals
-        and any(draft.differs(name) for name in names)
+        if draft.item.index not in refusals.refused
+        and (draft.before is None or any(draft.differs(name) for name in names))
         and all(draft.after[name] is not None for name in key.columns)
     ]
     where = f" WHERE {key.where}" if key.where else ""
@@ -95,10 +110,11 @@ async def _check(
     first: dict[tuple[Any, ...], int] = {}
     told = " and ".join(key.columns)
     for chunk in storage.chunks(concerned):
+        rows_after = [draft.after for draft in chunk]
         keys = storage.Keys(
             tx.dialect,
             [(name, entity.columns[name].kind) for name in names],
-            [[draft.after[name] for name in names] for draft in chunk],
+            list(zip(*([row[name] for row in rows_after] for name in names), strict=True)),
         )
         sql = (
             f'SELECT k.k_n, t."id" FROM (SELECT n AS k_n, {renamed} FROM {keys.sql}{where}) k '
@@ -109,13 +125,16 @@ async def _check(
             draft = chunk[n - 1]
             if draft.index in refusals:
                 continue
-            path = next(
-                (draft.item.path(name) for name in reversed(key.columns) if name in draft.item.values),
-                (key.columns[-1],),
-            )
-            values = tuple(draft.after[name] for name in key.columns)
+            values = tuple([draft.after[name] for name in key.columns])
             if holder is not None and UUID(str(holder)) != draft.id:
-                refusals.refuse(draft.index, path, "taken", f"another {named(entity)} has the same {told}")
+                message = f"another {named(entity)} has the same {told}"
+                refusals.refuse(draft.index, _path(draft, key), "taken", message)
             elif first.setdefault(values, draft.index) != draft.index:
                 message = f"an earlier item of this batch has the same {told}"
-                refusals.refuse(draft.index, path, "duplicate", message)
+                refusals.refuse(draft.index, _path(draft, key), "duplicate", message)
+
+
+def _path(draft: Draft, key: Unique) -> Path:
+    """The field of the key that was given last."""
+    given = (draft.item.path(name) for name in reversed(key.columns) if name in draft.item.values)
+    return next(given, (key.columns[-1],))

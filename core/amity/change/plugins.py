@@ -62,6 +62,11 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def validated(session: Session, entity: EntityType) -> bool:
+    """Whether a plugin looks at rows of this entity before they are written."""
+    return any(owned.value.entity is entity.model for owned in session.crm.composition.validators)
+
+
 async def validate(
     session: Session, entity: EntityType, proposals: Sequence[Proposed], refusals: Refusals
 ) -> None:
@@ -103,6 +108,11 @@ def _narrow(proposal: Proposed, needs: Sequence[str]) -> Proposed:
         return None if row is None else {name: row[name] for name in needs}
 
     return Proposed(proposal.index, proposal.id, pick(proposal.before), pick(proposal.after), proposal.changed)
+
+
+def listened(session: Session) -> bool:
+    """Whether a plugin listens in the transaction."""
+    return any(owned.value.when == "in_transaction" for owned in session.crm.composition.subscribers)
 
 
 async def listen(session: Session, events: Sequence[LogEvent]) -> None:

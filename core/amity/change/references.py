@@ -19,7 +19,7 @@ STAGE_COLUMNS = frozenset(("stage_id", "pipeline_id"))
 
 
 async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> None:
-    """Looks up every reference that the drafts set, one statement for each entity that is referred to.
+    """Looks up every reference that the drafts set, in one statement.
 
     The rows are held until the unit ends, so that nobody deletes them in between. Whether a row is missing,
     deleted or hidden, the answer is the same.
@@ -39,18 +39,22 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         wanted[target].add(value)
         used.append((draft, column, target))
 
+    relations = [
+        (relation.column.name, relation.target)
+        for relation in entity.to_one.values()
+        if not (entity.is_staged and relation.column.name in STAGE_COLUMNS)
+    ]
     for draft in drafts:
-        for relation in entity.to_one.values():
-            if not (entity.is_staged and relation.column.name in STAGE_COLUMNS):
-                note(draft, relation.column.name, relation.target)
+        after = draft.after
+        for column, target_name in relations:
+            if after[column] is not None:
+                note(draft, column, target_name)
         for generic in entity.generic.values():
-            referred = catalog.by_code(draft.after[generic.type_column])
+            referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)
-    alive: dict[str, set[UUID]] = {}
-    for name in sorted(wanted):
-        target = catalog[name]
-        found = await rights.load(session, target, sorted(wanted[name]), "read", "reference", columns=("id",))
-        alive[name] = set(found)
+    names = sorted(wanted)
+    found = await rights.hold(session, [(catalog[name], sorted(wanted[name])) for name in names])
+    alive = dict(zip(names, found, strict=True))
     for draft, column, target_name in used:
         if draft.after[column] not in alive[target_name]:
             message = f"there is no such {catalog[target_name].singular.replace('_', ' ')}"

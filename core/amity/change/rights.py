@@ -89,6 +89,18 @@ async def load(
     return {id: row for id, row in found.items() if id not in denied} if denied else found
 
 
+async def hold(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> list[set[UUID]]:
+    """Those of the rows that are there and that the principal may read, held so that nobody deletes them."""
+    assert session.unit is not None
+    alive = await storage.hold(
+        session.unit.transaction,
+        [(entity, ids if _any(session, entity, "read") else []) for entity, ids in wanted],
+    )
+    for (entity, _), found in zip(wanted, alive, strict=True):
+        found -= await _denied(session, entity, sorted(found), session.rights.rows(entity, "read"))
+    return alive
+
+
 async def visible(session: Session, entity: EntityType, ids: Sequence[UUID]) -> set[UUID]:
     """Those of the rows, which are there, that the principal may read."""
     if not _any(session, entity, "read"):

@@ -16,7 +16,7 @@ from .refusals import Refusals
 Values = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Circumstances:
     """What a rule may look at besides the values: the row as it is, and how to refuse."""
 
@@ -31,13 +31,17 @@ class Circumstances:
         self.refusals.refuse(self.index, (field,), "invalid", message)
 
 
-def normalized(entity: EntityType, values: Mapping[str, Any], where: Circumstances) -> Mapping[str, Any]:
+def concern(entity: EntityType) -> bool:
+    """Whether there is a rule for values of this entity."""
+    return entity.model in _RULES
+
+
+def normalized(entity: EntityType, values: Mapping[str, Any], where: Circumstances) -> dict[str, Any]:
     """The values that input sets, in the form in which they are kept; what can't be is refused."""
-    rule = _RULES.get(entity.model)
-    if rule is None:
-        return values
     result = dict(values)
-    rule(result, where)
+    rule = _RULES.get(entity.model)
+    if rule is not None:
+        rule(result, where)
     return result
 
 

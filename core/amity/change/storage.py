@@ -6,7 +6,7 @@ the catalog alone; every value is bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -44,6 +44,15 @@ _CASTS = {Kind.DATETIME: "::timestamptz", Kind.DATE: "::date", Kind.JSON: "::jso
 """What is bound as text. asyncpg takes the first and the last day of the calendar for infinity."""
 
 
+_KEPT = 200
+"""Statements that are remembered of an entity."""
+_LARGE = 100
+"""Rows from which on a statement is written for what they bring."""
+_NOTHING: Mapping[str, str] = {}
+_REPEATED = frozenset((Kind.DATETIME, Kind.DATE))
+"""Kinds of which a batch often has one value many times."""
+
+
 def chunks(items: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -66,8 +75,8 @@ class Keys:
 
     def __init__(self, dialect: Dialect, columns: Sequence[tuple[str, Kind]], rows: Sequence[Sequence[Any]]):
         names = [name for name, _ in columns]
+        arrays = [encoded(kind, [row[i] for row in rows], dialect) for i, (_, kind) in enumerate(columns)]
         if dialect == "postgresql":
-            arrays = [[_bind(kind, row[i], dialect) for row in rows] for i, (_, kind) in enumerate(columns)]
             types = [f"${i + 1}::{_POSTGRESQL_TYPES[kind]}[]" for i, (_, kind) in enumerate(columns)]
             self.parameters: tuple[Any, ...] = tuple(arrays)
             unnested = f"unnest({', '.join(types)}) WITH ORDINALITY"
@@ -78,9 +87,7 @@ class Keys:
             else:
                 self.sql = f"{unnested} AS k({quoted(names)}, n)"
         else:
-            text = orjson.dumps(
-                [[_bind(kind, row[i], dialect) for i, (_, kind) in enumerate(columns)] for row in rows]
-            ).decode()
+            text = orjson.dumps(list(zip(*arrays, strict=True))).decode()
             parts = [f"json_extract(value, '$[{i}]') AS \"{name}\"" for i, name in enumerate(names)]
             self.parameters = (text,)
             self.sql = f"(SELECT {', '.join(parts)}, key + 1 AS n FROM json_each(?1)) k"
@@ -91,6 +98,31 @@ def bound(kind: Kind, dialect: Dialect) -> Codec | None:
     if dialect == "postgresql" and kind in (Kind.DATETIME, Kind.DATE):
         return encoder(kind, "sqlite")
     return encoder(kind, dialect)
+
+
+def encoded(kind: Kind, values: Sequence[Any], dialect: Dialect) -> list[Any]:
+    """A column of values as statements of this module bind it."""
+    if kind is Kind.ID:
+        return _id_texts(values)
+    codec = bound(kind, dialect)
+    if codec is None:
+        return list(values)
+    if kind in _REPEATED:
+        known: dict[Any, Any] = {None: None}
+        return [known[value] if value in known else known.setdefault(value, codec(value)) for value in values]
+    return [None if value is None else codec(value) for value in values]
+
+
+def _id_texts(values: Sequence[Any]) -> list[Any]:
+    """Ids as text, all at once: by themselves, each takes several times as long."""
+    given = [value for value in values if value is not None]
+    if len(given) < 2:
+        return [None if value is None else str(value) for value in values]
+    texts = orjson.dumps(given, default=str).decode()[2:-2].split('","')
+    if len(given) == len(values):
+        return list(texts)
+    rest = iter(texts)
+    return [None if value is None else next(rest) for value in values]
 
 
 def _bind(kind: Kind, value: Any, dialect: Dialect) -> Any:
@@ -105,19 +137,51 @@ def join(dialect: Dialect) -> str:
 
 async def insert(transaction: Transaction, entity: EntityType, rows: Sequence[Values]) -> None:
     """Adds rows. Every one brings every column of the entity."""
-    names = list(entity.columns)
-    if transaction.dialect == "sqlite":
-        places = ", ".join(f"?{i + 1}" for i in range(len(names)))
-        sql = f"INSERT INTO {table_of(entity)} ({quoted(names)}) VALUES ({places})"
-        for chunk in chunks(rows):
-            await transaction.execute_many(sql, _tuples(entity, names, chunk, "sqlite"))
+    if not rows:
         return
+    columns = {name: [row[name] for row in rows] for name in entity.columns}
+    nulls: list[str] = []
+    if len(rows) >= _LARGE:  # small ones are better off with few statements that are known
+        empty = [None] * len(rows)
+        nulls = [name for name, values in columns.items() if values[0] is None and values == empty]
+    for name in nulls:
+        del columns[name]
+    await insert_columns(transaction, entity, columns, dict.fromkeys(nulls, "NULL"))
+
+
+async def insert_columns(
+    transaction: Transaction,
+    entity: EntityType,
+    columns: Mapping[str, Sequence[Any]],
+    computed: Mapping[str, str] = _NOTHING,
+    source: str = "",
+) -> None:
+    """Adds rows that are given as columns. ``computed`` ones are SQL, which may read ``source`` (PostgreSQL)."""
+    names = tuple(columns)
+    encodings = [encoded(entity.columns[name].kind, columns[name], transaction.dialect) for name in names]
+    if transaction.dialect == "sqlite":
+        places = ", ".join([*(f"?{i + 1}" for i in range(len(names))), *computed.values()])
+        sql = f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) VALUES ({places})"
+        await transaction.execute_many(sql, zip(*encodings, strict=True))
+        return
+    sql = _unnesting(entity, names, computed, source)
+    for start in range(0, len(encodings[0]), CHUNK):
+        await transaction.insert(sql, [values[start : start + CHUNK] for values in encodings])
+
+
+def _unnesting(entity: EntityType, names: tuple[str, ...], computed: Mapping[str, str], source: str) -> str:
+    """The insertion of columns that are bound as arrays."""
+    key = ("insert", names, source)
+    if (found := entity.kept.get(key)) is not None:
+        return str(found)
+    selected = ", ".join([_cast(entity, names), *computed.values()])
     sql = (
-        f"INSERT INTO {table_of(entity)} ({quoted(names)}) "
-        f"SELECT {_cast(entity, names)} FROM {_unnested(entity, names)}"
+        f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) "
+        f"SELECT {selected} FROM {_unnested(entity, names)}{source}"
     )
-    for chunk in chunks(rows):
-        await transaction.execute(sql, _arrays(entity, names, chunk))
+    if len(entity.kept) < _KEPT:
+        entity.kept[key] = sql
+    return sql
 
 
 async def update(
@@ -182,33 +246,76 @@ async def select_by(
     parts += [f"({condition})"] if condition else []
     where = "".join(f" AND {part}" for part in parts)
     for chunk in chunks(list(dict.fromkeys(values))):
-        encoded = [_bind(kind, value, transaction.dialect) for value in chunk]
+        given = encoded(kind, chunk, transaction.dialect)
         if transaction.dialect == "postgresql":
             sql = (
                 f"SELECT {quoted(names, 't')} FROM {table_of(entity)} t "
                 f'WHERE t."{column}" = ANY($1::{_POSTGRESQL_TYPES[kind]}[]{_casted(kind)}){where} '
                 f'ORDER BY t."id"{_LOCKS[lock]}'
             )
-            parameters: tuple[Any, ...] = (encoded,)
+            parameters: tuple[Any, ...] = (given,)
         else:
             sql = (
                 f"SELECT {quoted(names, 't')} FROM {table_of(entity)} t "
                 f'WHERE t."{column}" IN (SELECT value FROM json_each(?1)){where}'
             )
-            parameters = (orjson.dumps(encoded).decode(),)
+            parameters = (orjson.dumps(given).decode(),)
+        decode = _decoding(entity, names, transaction.dialect)
         for row in await transaction.fetch(sql, parameters):
-            decoded = decode_row(entity, names, row, transaction.dialect)
+            decoded = decode(row)
             found[decoded["id"]] = decoded
     return found
 
 
+async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> list[set[UUID]]:
+    """Those of the rows, by their ids, that are there, locked as what is referred to. One statement for all."""
+    alive: list[set[UUID]] = [set() for _ in wanted]
+    asked = [(place, entity, chunk) for place, (entity, ids) in enumerate(wanted) for chunk in chunks(ids)]
+    if not asked:
+        return alive
+    parts: list[str] = []
+    parameters: list[Any] = []
+    for i, (place, entity, chunk) in enumerate(asked):
+        given = _id_texts(chunk)
+        live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
+        if transaction.dialect == "postgresql":
+            found = f'= ANY(${i + 1}::uuid[]){live} ORDER BY t."id"{_LOCKS["reference"]}'
+            parameters.append(given)
+        else:
+            found = f"IN (SELECT value FROM json_each(?{i + 1})){live}"
+            parameters.append(orjson.dumps(given).decode())
+        parts.append(f'SELECT {place} AS n, t."id" FROM {table_of(entity)} t WHERE t."id" {found}')
+    sql = parts[0]
+    if len(parts) > 1:
+        # a lock and UNION are at odds, but for what is read apart
+        named = ", ".join(f"r{i} AS ({part})" for i, part in enumerate(parts))
+        sql = f"WITH {named} {' UNION ALL '.join(f'SELECT n, id FROM r{i}' for i in range(len(parts)))}"
+    for n, id in await transaction.fetch(sql, parameters):
+        alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
+    return alive
+
+
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:
-    result = dict(zip(names, row, strict=True))
-    for name in names:
-        codec = decoder(entity.columns[name].kind, dialect)
-        if codec is not None and result[name] is not None:
-            result[name] = codec(result[name])
-    return result
+    return _decoding(entity, names, dialect)(row)
+
+
+def _decoding(
+    entity: EntityType, names: Sequence[str], dialect: Dialect
+) -> Callable[[Sequence[Any]], dict[str, Any]]:
+    """What makes Python values of many rows."""
+    codecs = [
+        (name, codec) for name in names if (codec := decoder(entity.columns[name].kind, dialect)) is not None
+    ]
+
+    def decode(row: Sequence[Any]) -> dict[str, Any]:
+        result = dict(zip(names, row, strict=True))
+        for name, codec in codecs:
+            value = result[name]
+            if value is not None:
+                result[name] = codec(value)
+        return result
+
+    return decode
 
 
 def _tuples(
@@ -224,14 +331,7 @@ def _arrays(entity: EntityType, names: Sequence[str], rows: Sequence[Values]) ->
 def _columns(
     entity: EntityType, names: Sequence[str], rows: Sequence[Values], dialect: Dialect
 ) -> list[list[Any]]:
-    columns = []
-    for name in names:
-        codec = bound(entity.columns[name].kind, dialect)
-        if codec is None:
-            columns.append([row[name] for row in rows])
-        else:
-            columns.append([None if (value := row[name]) is None else codec(value) for row in rows])
-    return columns
+    return [encoded(entity.columns[name].kind, [row[name] for row in rows], dialect) for name in names]
 
 
 def _unnested(entity: EntityType, names: Sequence[str]) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from ..access import Principal
 from ..contracts import LogEvent
 from ..database import DatabaseError, Dialect, Transaction
-from ..database.base import Row
 from ..entity import EntityType, new_id
 from ..model import Event
 from .errors import BadRequest, Contention, repeatable
 from .flush import flush
+from .watched import Watched
 
 if TYPE_CHECKING:
     from ..crm import Crm, Session
@@ -30,38 +30,16 @@ ATTEMPTS = 8
 _active: ContextVar[Unit | None] = ContextVar("amity_unit", default=None)
 
 
-class _Watched:
-    """A transaction that remembers its last failed statement.
+class Happening(NamedTuple):
+    """What happened to a row; with what the unit knows, an event."""
 
-    PostgreSQL refuses everything after one, and would turn the commit into a silent roll-back; SQLite goes
-    on. Remembering it makes both fail alike, even where somebody caught the exception.
-    """
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-        self.dialect: Dialect = transaction.dialect
-        self.failure: DatabaseError | None = None
-
-    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        try:
-            return await self._transaction.fetch(sql, parameters)
-        except DatabaseError as error:
-            self.failure = error
-            raise
-
-    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        try:
-            return await self._transaction.execute(sql, parameters)
-        except DatabaseError as error:
-            self.failure = error
-            raise
-
-    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        try:
-            await self._transaction.execute_many(sql, rows)
-        except DatabaseError as error:
-            self.failure = error
-            raise
+    type: str
+    entity_type: str
+    entity_id: UUID
+    actor: str
+    origin: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
 
 
 @dataclass
@@ -73,8 +51,8 @@ class Unit:
     now: datetime
     principal: Principal
     origin: str | None
-    transaction: _Watched
-    events: list[LogEvent] = field(default_factory=list)
+    transaction: Watched
+    events: list[Happening] = field(default_factory=list)
     """What happened so far, in order; written to the log at the end."""
     open: bool = True
     enqueued: bool = False
@@ -95,21 +73,42 @@ class Unit:
         after: Mapping[str, Any] | None,
     ) -> None:
         """Notes that something happened to a row."""
-        self.events.append(
+        self.record_all(session, verb, entity, [(id, before, after)])
+
+    def record_all(
+        self,
+        session: Session,
+        verb: str,
+        entity: EntityType,
+        rows: Iterable[tuple[UUID, Mapping[str, Any] | None, Mapping[str, Any] | None]],
+    ) -> None:
+        """Notes that the same happened to rows: their id, and how they were before and are after."""
+        type_, code, actor, origin = (
+            f"{entity.singular}.{verb}",
+            entity.code,
+            str(session.principal),
+            session.origin,
+        )
+        self.events += [Happening(type_, code, id, actor, origin, before, after) for id, before, after in rows]
+
+    def log_events(self, start: int = 0) -> list[LogEvent]:
+        """What happened since the event of that number, as subscribers are told."""
+        return [
             LogEvent(
                 position=None,
-                number=len(self.events),
-                type=f"{entity.singular}.{verb}",
-                entity_type=entity.code,
-                entity_id=id,
-                actor=str(session.principal),
+                number=number,
+                type=event.type,
+                entity_type=event.entity_type,
+                entity_id=event.entity_id,
+                actor=event.actor,
                 change_id=self.change_id,
-                origin=session.origin,
-                before=before,
-                after=after,
+                origin=event.origin,
+                before=event.before,
+                after=event.after,
                 occurred_at=self.now,
             )
-        )
+            for number, event in enumerate(self.events[start:], start)
+        ]
 
     def join(self, session: Session, principal: Principal | None = None) -> Session:
         """The session, or one like it of another principal, taking part in this unit."""
@@ -130,7 +129,9 @@ class Unit:
         await self.transaction.execute(f"SAVEPOINT {name}")
         try:
             yield
+            await self.transaction.catch_up()
         except BaseException:
+            self.transaction.forget()
             del self.events[count:]
             await self.transaction.execute(f"ROLLBACK TO SAVEPOINT {name}")
             await self.transaction.execute(f"RELEASE SAVEPOINT {name}")
@@ -184,13 +185,14 @@ async def _run(
         now=datetime.now(UTC),
         principal=session.principal,
         origin=session.origin,
-        transaction=_Watched(transaction),
+        transaction=Watched(transaction),
     )
     _active.set(unit)  # the unit of work is a task of its own, and so is its context
     try:
         joined = unit.join(session)
         result = await work(joined)
         await flush(joined)
+        await unit.transaction.catch_up()
         if unit.transaction.failure is not None:
             raise unit.transaction.failure
     finally:

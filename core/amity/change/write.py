@@ -16,10 +16,10 @@ from ..contracts import ChangeResult, Proposed
 from ..entity import EntityType, Record, new_id
 from ..model import Event, StageMove
 from . import external, keys, references, rights, rules, stages, storage
-from .draft import UNTOLD, Draft, Placement, fresh, patched, told
+from .draft import UNTOLD, Blank, Draft, Placement, Telling, patched
 from .errors import BadRequest, Overtaken
 from .input import Item, Reading, Update, required
-from .plugins import validate
+from .plugins import validate, validated
 from .refusals import Refusals
 from .unit import in_unit
 
@@ -59,7 +59,8 @@ async def create(
         assert joined.unit is not None
         found = Refusals(refusals.errors)
         needed = required(kind)
-        drafts = [_fresh(joined, kind, item, needed, found) for item in items]
+        making = _Making(joined, kind, needed, found)
+        drafts = [making.fresh(item) for item in items]
         return await _change(joined, kind, len(rows), drafts, found, on_error)
 
     return await in_unit(session, work) if items else nothing(len(rows), refusals)
@@ -135,12 +136,13 @@ async def upsert(
         matched = await _match(joined, kind, columns, items)
         before = await rights.load(joined, kind, sorted(set(matched.values())), "update", "update")
         seen = await rights.visible(joined, kind, list(before))
+        making = _Making(joined, kind, needed, found)
         drafts = []
         for item in items:
             id = matched.get(item.index)
             if id is None:
                 (new,) = _preset([item], if_new)
-                drafts.append(_fresh(joined, kind, new, needed, found))
+                drafts.append(making.fresh(new))
             elif id in seen and item.id is not None and item.id != id:
                 found.refuse(item.index, ("id",), "read_only", "another record has this key, and ids never change")
             elif id in seen:
@@ -150,7 +152,9 @@ async def upsert(
                 # there, but not for this principal, or deleted a moment ago
                 message = f"another {keys.named(kind)} has the same {' and '.join(columns)}"
                 found.refuse(item.index, item.path(columns[-1]), "taken", message)
-        result = await _change(joined, kind, len(rows), drafts, found, on_error)
+        preset = any(name in if_new for name in columns)
+        known = () if preset else columns
+        result = await _change(joined, kind, len(rows), drafts, found, on_error, known)
         taken = {error.index for error in result.errors if error.code == "taken"} - matched.keys()
         if taken and await _match(joined, kind, columns, [item for item in items if item.index in taken]):
             # another change added the row after it was looked for
@@ -208,7 +212,12 @@ def _reading(
     session: Session, entity: EntityType, verb: Literal["create", "update", "upsert"], read_only: bool
 ) -> Reading:
     crm = session.crm
-    return Reading(crm.catalog, entity, verb, crm.settings.default_currency, read_only=read_only)
+    currency = crm.settings.default_currency
+    key = (Reading, verb, read_only, currency)
+    found: Reading | None = entity.kept.get(key)
+    if found is None:
+        found = entity.kept[key] = Reading(crm.catalog, entity, verb, currency, read_only=read_only)
+    return found
 
 
 def _names(rows: Iterable[Any]) -> list[str]:
@@ -242,24 +251,33 @@ def _normalized(
     new: bool,
     refusals: Refusals,
 ) -> Item:
+    if not rules.concern(entity):
+        return item
     crm = session.crm
     region = crm.settings.default_region
     where = rules.Circumstances(item.index, before, new, crm.composition.kinds, region, refusals)
     values = rules.normalized(entity, item.values, where)
-    if values is item.values:
-        return item
     return Item(item.index, item.id, values, item.external, item.expected_version, item.names)
 
 
-def _fresh(session: Session, entity: EntityType, item: Item, needed: Sequence[str], refusals: Refusals) -> Draft:
-    assert session.unit is not None
-    item = _normalized(session, entity, item, None, True, refusals)
-    draft = fresh(entity, item, item.id or new_id(), session.unit.now)
-    for name in needed:
-        column = entity.money[name].amount if name in entity.money else name
-        if column not in item.values:
-            refusals.refuse(item.index, (name,), "required", "a value is needed")
-    return draft
+class _Making:
+    """Makes drafts of the new rows of a batch."""
+
+    def __init__(self, session: Session, entity: EntityType, needed: Sequence[str], refusals: Refusals) -> None:
+        assert session.unit is not None
+        self.session = session
+        self.entity = entity
+        self.refusals = refusals
+        self.needed = [(entity.money[name].amount if name in entity.money else name, name) for name in needed]
+        self.blank = Blank.of(entity)
+        self.now = session.unit.now
+
+    def fresh(self, item: Item) -> Draft:
+        item = _normalized(self.session, self.entity, item, None, True, self.refusals)
+        for column, name in self.needed:
+            if column not in item.values:
+                self.refusals.refuse(item.index, (name,), "required", "a value is needed")
+        return self.blank.fill(item, item.id or new_id(), self.now)
 
 
 def _patched(
@@ -337,49 +355,54 @@ async def _change(
     drafts: list[Draft],
     refusals: Refusals,
     on_error: str,
+    known: tuple[str, ...] = (),
 ) -> ChangeResult:
-    """Checks drafts and writes those that hold."""
+    """Checks drafts and writes those that hold.
+
+    ``known`` is a key by which rows were looked for already: no new one has a key that is there.
+    """
     proposed = list(drafts)
     drafts = _valid(drafts, refusals)
     await references.check(session, entity, drafts, refusals)
     if entity.is_staged:
         drafts += await stages.check(session, entity, drafts, refusals)
     drafts = _valid(drafts, refusals)
-    for draft in drafts:
-        if entity.options.searchable and any(draft.differs(name) for name in entity.options.searchable):
+    searchable = entity.options.searchable
+    for draft in drafts if searchable else ():
+        if draft.before is None or any(draft.differs(name) for name in searchable):
             draft.after["search_text"] = rules.search_text(entity, draft.after)
     await keys.check_ids(session, entity, drafts, refusals)
-    await keys.check(session, entity, drafts, refusals)
-    unnamed = await external.check(session, entity, drafts, refusals)
+    await keys.check(session, entity, drafts, refusals, known=known)
+    unnamed = await external.check(session, entity, drafts, refusals, looked_up=known == BY_EXTERNAL_ID)
     drafts = _valid(drafts, refusals)
     for draft in drafts:
-        draft.compare(entity)
-    await validate(
-        session,
-        entity,
-        [
-            Proposed(
-                draft.index,
-                draft.id,
-                draft.before,
-                draft.after,
-                frozenset(draft.changed) - UNTOLD - entity.internal,
-            )
-            for draft in drafts
-            if draft.changed
-        ],
-        refusals,
-    )
+        if draft.before is not None:
+            draft.compare(entity)
+    if validated(session, entity):
+        await validate(session, entity, _proposed(entity, drafts), refusals)
     if refusals and on_error == "reject_all":
         return nothing(count, refusals)
     _refuse_dangling(entity, proposed, refusals)
     return await _write(session, entity, count, _valid(drafts, refusals), _valid(unnamed, refusals), refusals)
 
 
+def _proposed(entity: EntityType, drafts: Sequence[Draft]) -> list[Proposed]:
+    """Drafts as validators see them."""
+    result = []
+    for draft in drafts:
+        changed = draft.changed
+        if draft.before is None:
+            changed = tuple(name for name in entity.columns if draft.after[name] is not None)
+        if changed:
+            told_of = frozenset(changed) - UNTOLD - entity.internal
+            result.append(Proposed(draft.index, draft.id, draft.before, draft.after, told_of))
+    return result
+
+
 def _refuse_dangling(entity: EntityType, drafts: Sequence[Draft], refusals: Refusals) -> None:
     """Refuses rows that refer to new rows of the same batch that were refused."""
     columns = [link.column.name for link in entity.to_one.values() if link.target == entity.name]
-    while columns:
+    while columns and refusals:
         gone = {draft.id for draft in drafts if draft.before is None and draft.index in refusals}
         found = [
             (draft, name)
@@ -395,7 +418,8 @@ def _refuse_dangling(entity: EntityType, drafts: Sequence[Draft], refusals: Refu
 
 
 def _valid(drafts: Sequence[Draft], refusals: Refusals) -> list[Draft]:
-    return [draft for draft in drafts if draft.index not in refusals]
+    refused = refusals.refused
+    return [draft for draft in drafts if draft.item.index not in refused] if refused else list(drafts)
 
 
 def nothing(count: int, refusals: Refusals) -> ChangeResult:
@@ -433,14 +457,16 @@ async def _write(
         await rights.check_written(session, entity, asked_for, "update")
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
-    catalog = session.crm.catalog
-    for draft in drafts:
+    telling = Telling.of(session.crm.catalog, entity)
+    if not updated:
+        whole = telling.whole
+        unit.record_all(session, "created", entity, [(draft.id, None, whole(draft.after)) for draft in created])
+    for draft in drafts if updated else ():
         if draft.before is None:
-            after = told(catalog, entity, draft.after, draft.changed)
-            unit.record(session, "created", entity, draft.id, None, after)
+            unit.record(session, "created", entity, draft.id, None, telling.whole(draft.after))
         elif draft.changed:
-            before = told(catalog, entity, draft.before, draft.changed)
-            after = told(catalog, entity, draft.after, draft.changed)
+            before = telling.columns(draft.before, draft.changed)
+            after = telling.columns(draft.after, draft.changed)
             verb = "moved" if entity.is_staged and stages.moved(draft) else "updated"
             unit.record(session, verb, entity, draft.id, before, after)
     if unnamed:

@@ -18,6 +18,7 @@ from ..change.errors import ChangeError
 from ..composition import CompositionError, compose
 from ..crm import Crm
 from ..database import DatabaseError
+from ..memory import settle_memory
 from ..migration import MigrationError, MigrationsPending
 from ..query import QueryError
 from ..settings import Settings, SettingsError
@@ -64,6 +65,7 @@ class App:
         async def opened() -> T:
             crm = self.crm
             await crm.open(dispatch=dispatch)
+            settle_memory()
             try:
                 result = await work(crm)
                 if dispatch:

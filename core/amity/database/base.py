@@ -52,6 +52,10 @@ class Transaction(Protocol):
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None: ...
 
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Runs an ``INSERT`` that answers nothing, at the latest right before the next statement."""
+        ...
+
 
 _recording: ContextVar[list[str] | None] = ContextVar("amity_recording", default=None)
 

@@ -29,6 +29,11 @@ _STATEMENT = 100_000
 """Characters of the longest one that it keeps."""
 _IDLE_SECONDS = 30.0
 """How long a connection may have been idle that is used without the pool having looked at it."""
+# a generic plan does not know how many rows a batch brings, and reads whole indexes for each
+_BEGIN = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan"
+_SIZES = """
+SELECT relname, reltuples FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+"""
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
@@ -42,7 +47,7 @@ class PostgreSQL(Database):
         self._size = pool_size
         self.timeout = statement_timeout
         self._grown: dict[str, tuple[int, int]] = {}
-        """For each table: rows written before it was last analyzed, and since; by this process."""
+        """For each table: rows in it when it was last analyzed, and rows that this process wrote since."""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._idle: list[tuple[Any, float]] = []
         """Connections that reads have done with, and since when: the next read takes the last of them."""
@@ -71,6 +76,8 @@ class PostgreSQL(Database):
             raise ConnectionFailed(
                 f"PostgreSQL at {where} can't be reached: {error}; is it running, and is the URL right?"
             ) from error
+        # a table that was never looked at says -1
+        self._grown = {table: (max(0, int(rows)), 0) for table, rows in await self.read(_SIZES)}
 
     async def _disconnect(self) -> None:
         if self._pool is not None:
@@ -143,11 +150,8 @@ class PostgreSQL(Database):
         except _FAILURES as error:
             raise translate(error, self.timeout) from error
         try:
-            transaction = connection.transaction()
             try:
-                await transaction.start()
-                # a generic plan does not know how many rows a batch brings, and reads whole indexes for each
-                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+                await connection.execute(_BEGIN)
             except _FAILURES as error:
                 raise translate(error, self.timeout) from error
             try:
@@ -155,10 +159,10 @@ class PostgreSQL(Database):
             except BaseException:
                 # what the work raises is its own, even an OSError, and says more than a connection that was lost
                 with suppress(*_FAILURES):
-                    await transaction.rollback()
+                    await connection.execute("ROLLBACK")
                 raise
             try:
-                await transaction.commit()
+                await connection.execute("COMMIT")
             except _FAILURES as error:
                 raise translate(error, self.timeout) from error
         finally:
@@ -225,6 +229,9 @@ class PostgreSQLTransaction:
         last = status.rsplit(" ", 1)[-1]
         return int(last) if last.isdigit() else 0
 
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self.execute(sql, parameters)
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._database.ran(sql)
         try:
@@ -234,7 +241,8 @@ class PostgreSQLTransaction:
 
 
 async def _clean(connection: Any) -> None:
-    """Nothing is done to a connection that is given back: transactions end themselves, and nothing else is set."""
+    """Statements of this module leave nothing behind in a session, and asyncpg has ended the transaction: what it
+    would send more, after each of them, is a round trip for nothing."""
 
 
 def translate(error: BaseException, timeout: float = 0) -> DatabaseError:

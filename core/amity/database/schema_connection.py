@@ -40,6 +40,9 @@ class SchemaConnection(ABC):
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return await self._statements.execute(sql, parameters)
 
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self._statements.execute(sql, parameters)
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         await self._statements.execute_many(sql, rows)
 

@@ -213,6 +213,9 @@ class SQLiteTransaction:
         except sqlite3.Error as error:
             raise translate(error) from error
 
+    async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self.execute(sql, parameters)
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._database.ran(sql)
         try:

@@ -199,7 +199,12 @@ class EntityType:
     custom: Mapping[str, CustomField] = field(default_factory=lambda: MappingProxyType({}))
     """Fields that the settings add; they are among the columns, money and relations too."""
 
-    @property
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What others work out once for this entity, by keys of their own."""
+        return {}
+
+    @cached_property
     def code(self) -> str:
         """``core.Customer``: what generic references and events keep. A rename in the schema does not touch it."""
         return f"{self.plugin}.{self.model.__name__}"

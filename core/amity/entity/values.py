@@ -112,6 +112,26 @@ def external(catalog: Catalog, entity: EntityType, column: Column, row: Mapping[
     return str(value) if column.kind is Kind.BIGINT else value
 
 
+def plain(catalog: Catalog, entity: EntityType, column: Column) -> tuple[Codec | None, bool]:
+    """What makes :func:`external` of a value that is not None, or None where it is that already; and whether the
+    value alone decides it. Else it takes the row."""
+    if column.kind is Kind.ID:
+        if column.name == "id" or column.references is not None:
+            target = _target(catalog, entity, column, {})
+            if target is None:
+                return str, True
+            prefix = target.prefix
+            return lambda value: f"{prefix}_{value.hex}", True
+        if any(generic.id_column == column.name for generic in entity.generic.values()):
+            return None, False
+        return str, True
+    if column.kind is Kind.DATETIME:
+        return timestamp, True
+    if column.kind is Kind.DATE:
+        return date.isoformat, True
+    return (str, True) if column.kind is Kind.BIGINT else (None, True)
+
+
 def _target(catalog: Catalog, entity: EntityType, column: Column, row: Mapping[str, Any]) -> EntityType | None:
     if column.name == "id":
         return entity

@@ -28,6 +28,10 @@ class Position(NamedTuple):
 BEGINNING = Position(0, -1)
 
 
+ADD_BATCH = "INSERT INTO core_event_batch DEFAULT VALUES RETURNING id"
+"""Adds a batch (PostgreSQL)."""
+
+
 async def new_batch(transaction: Transaction) -> int:
     """Adds a batch for the events of the running transaction; its id. To be called last in it."""
     if transaction.dialect == "sqlite":
@@ -36,7 +40,7 @@ async def new_batch(transaction: Transaction) -> int:
             "SELECT coalesce(max(position), 0) + 1 FROM core_event_batch RETURNING id"
         )
     else:
-        rows = await transaction.fetch("INSERT INTO core_event_batch DEFAULT VALUES RETURNING id")
+        rows = await transaction.fetch(ADD_BATCH)
     return int(rows[0][0])
 
 

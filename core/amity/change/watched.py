@@ -1,0 +1,96 @@
+"""The transaction of a unit, as its statements see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ..database import DatabaseError, Dialect, Transaction
+from ..database.base import Row
+
+_PLACE = re.compile(r"\$([0-9]+)")
+
+
+class Watched:
+    """A transaction that remembers its last failed statement, and puts off what nobody waits for.
+
+    PostgreSQL refuses everything after a failed statement, and would turn the commit into a silent roll-back;
+    SQLite goes on. Remembering it makes both fail alike, even where somebody caught the exception.
+
+    Insertions answer nothing. On PostgreSQL they wait for the next statement, and those that wait by then are
+    sent as one: each is a round trip less. Whatever reads comes after them.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.dialect: Dialect = transaction.dialect
+        self.failure: DatabaseError | None = None
+        self._waiting: list[tuple[str, str, Sequence[Any]]] = []
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        await self.catch_up()
+        try:
+            return await self._transaction.fetch(sql, parameters)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        await self.catch_up()
+        return await self._execute(sql, parameters)
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        await self.catch_up()
+        try:
+            await self._transaction.execute_many(sql, rows)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+    async def insert(self, sql: str, parameters: Sequence[Any] = (), *, name: str = "") -> None:
+        """Runs an ``INSERT`` (PostgreSQL) whenever it suits, before anything else is asked.
+
+        By its ``name``, insertions that are put off after it read what it returns, so it has to be followed by
+        one.
+        """
+        self._waiting.append((name or f"w{len(self._waiting)}", sql, parameters))
+
+    async def catch_up(self) -> None:
+        """Runs what was put off."""
+        if self._waiting:
+            sql, parameters = _together(self._waiting)
+            self.forget()
+            await self._execute(sql, parameters)
+
+    def forget(self) -> None:
+        """Leaves out what was put off."""
+        self._waiting.clear()
+
+    async def _execute(self, sql: str, parameters: Sequence[Any]) -> int:
+        try:
+            return await self._transaction.execute(sql, parameters)
+        except DatabaseError as error:
+            self.failure = error
+            raise
+
+
+@lru_cache(maxsize=256)
+def _moved(sql: str, by: int) -> str:
+    """The statement with placeholders of higher numbers."""
+    return _PLACE.sub(lambda match: f"${int(match[1]) + by}", sql)
+
+
+def _together(statements: Sequence[tuple[str, str, Sequence[Any]]]) -> tuple[str, list[Any]]:
+    """Statements as one: the others become table expressions of the last one."""
+    parts: list[str] = []
+    bound: list[Any] = []
+    for name, sql, parameters in statements:
+        before = len(bound)
+        if before and parameters:
+            sql = _moved(sql, before)
+        parts.append(sql if len(parts) == len(statements) - 1 else f"{name} AS ({sql})")
+        bound += parameters
+    *heads, last = parts
+    return (f"WITH {', '.join(heads)} {last}" if heads else last), bound
