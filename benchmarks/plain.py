@@ -25,7 +25,7 @@ from tortoise import Tortoise
 from amity import Crm
 from amity.signin import authenticate
 
-from .plain_models import Customer, Deal, Interaction
+from .plain_models import Customer, Deal, Interaction, Pipeline, Stage
 
 
 @strawberry.enum
@@ -213,6 +213,58 @@ class CustomerType:
         return DealConnection(nodes=await info.context["deals"].load((self.row.id, category, first)))
 
 
+@strawberry.input
+class StageOrder:
+    position: OrderDirection
+
+
+@strawberry.type
+class DealSums:
+    value: list[Money]
+    weighted_value: list[Money]
+
+
+@strawberry.type
+class DealAggregate:
+    count: str
+    sum: DealSums
+
+
+@strawberry.type
+class BoardStage:
+    row: strawberry.Private[Any]
+    id: strawberry.ID
+    name: str
+    probability: int
+
+    @strawberry.field
+    async def deals_aggregate(self, info: strawberry.Info, where: DealWhere | None = None) -> list[DealAggregate]:
+        category = where.stage.category.eq.value if where and where.stage and where.stage.category else None
+        return [await info.context["figures"].load((self.row.id, self.probability, category))]
+
+
+@strawberry.type
+class BoardStageConnection:
+    nodes: list[BoardStage]
+
+
+@strawberry.type
+class BoardPipeline:
+    row: strawberry.Private[Any]
+    name: str
+
+    @strawberry.field
+    async def stages(self, order_by: list[StageOrder] | None = None) -> BoardStageConnection:
+        orders = [f"{item.position.value}position" for item in order_by or ()]
+        rows = await Stage.filter(pipeline_id=self.row.id, deleted_at=None).order_by(*orders, "id")
+        return BoardStageConnection(
+            nodes=[
+                BoardStage(row=row, id=_id("stg", row.id), name=row.name, probability=row.probability)
+                for row in rows
+            ]
+        )
+
+
 @strawberry.type
 class CustomerConnection:
     nodes: list[CustomerType]
@@ -251,6 +303,11 @@ class Query:
     async def customer(self, id: strawberry.ID) -> CustomerType | None:
         row = await Customer.get_or_none(id=UUID(id.partition("_")[2]), deleted_at=None)
         return None if row is None else _customer(row)
+
+    @strawberry.field
+    async def pipeline(self, id: strawberry.ID) -> BoardPipeline | None:
+        row = await Pipeline.get_or_none(id=UUID(id.partition("_")[2]), deleted_at=None)
+        return None if row is None else BoardPipeline(row=row, name=row.name)
 
     @strawberry.field
     async def customers(
@@ -297,6 +354,31 @@ async def _deals(keys: Sequence[tuple[UUID, str | None, int]]) -> list[list[Deal
     ]
 
 
+async def _figures(keys: Sequence[tuple[UUID, int, str | None]]) -> list[DealAggregate]:
+    """Count and sums of the deals of stages, added up in Python: a weighted value is rounded for each deal."""
+    query = Deal.filter(stage_id__in=[key[0] for key in keys], deleted_at=None)
+    if keys[0][2] is not None:
+        query = query.filter(stage__category=keys[0][2], stage__deleted_at=None)
+    found: dict[UUID, list[tuple[str, int]]] = defaultdict(list)
+    for stage, currency, value in await query.values_list("stage_id", "currency", "value_minor"):
+        found[stage].append((currency, value))
+    return [_added_up(found[stage], chance) for stage, chance, _ in keys]
+
+
+def _added_up(deals: Sequence[tuple[str, int]], chance: int) -> DealAggregate:
+    values: dict[str, int] = defaultdict(int)
+    weighted: dict[str, int] = defaultdict(int)
+    for currency, value in deals:
+        if value is not None:
+            values[currency] += value
+            weighted[currency] += value * chance // 100 + value * chance % 100 // 50
+    return DealAggregate(count=str(len(deals)), sum=DealSums(value=_each(values), weighted_value=_each(weighted)))
+
+
+def _each(sums: dict[str, int]) -> list[Money]:
+    return [Money(amount=str(sums[currency]), currency=currency) for currency in sorted(sums)]
+
+
 # --- the server -----------------------------------------------------------------------------------------------
 
 
@@ -309,6 +391,7 @@ class _View(GraphQL[Any, None]):
             "customers": DataLoader(load_fn=_customers),
             "interactions": DataLoader(load_fn=_interactions),
             "deals": DataLoader(load_fn=_deals),
+            "figures": DataLoader(load_fn=_figures),
         }
 
 
