@@ -77,7 +77,7 @@ class Deal(Staged):
         owner="owner",
         indexes=(
             SqlIndex("board", "(stage_id, position, id) WHERE deleted_at IS NULL"),
-            SqlIndex("values", "(stage_id, currency, value_minor) WHERE deleted_at IS NULL"),
+            SqlIndex("values", "(stage_id, currency, value_minor, owner_id) WHERE deleted_at IS NULL"),
             SqlIndex("newest", "(created_at DESC, id DESC) WHERE deleted_at IS NULL"),
         ),
     )

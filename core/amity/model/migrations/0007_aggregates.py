@@ -9,5 +9,5 @@ class Migration(migrations.Migration):
     dependencies = [("core", "0006_customer_team")]
 
     operations = [
-        CreateIndex("core_deal", "values", "(stage_id, currency, value_minor) WHERE deleted_at IS NULL"),
+        CreateIndex("core_deal", "values", "(stage_id, currency, value_minor, owner_id) WHERE deleted_at IS NULL"),
     ]
