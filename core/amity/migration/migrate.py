@@ -19,7 +19,8 @@ from . import files
 from .compare import operations_between
 from .errors import MigrationError
 from .manifest import write_manifest
-from .schema import advance, declared, empty_state, replayed
+from .schema import advance, declared, replayed
+from .state import empty_state
 
 if TYPE_CHECKING:
     from ..composition import Composition
