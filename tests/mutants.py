@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,22 +37,14 @@ TESTS = (
     "tests/test_access_law.py",
     "tests/test_access_matrix.py",
     "tests/test_changes.py",
-    "tests/test_composition.py",
-    "tests/test_csv_export.py",
     "tests/test_edges.py",
-    "tests/test_events.py",
     "tests/test_granting.py",
-    "tests/test_graphql_http.py",
-    "tests/test_graphql_plugins.py",
     "tests/test_graphql_reading.py",
-    "tests/test_graphql_writing.py",
     "tests/test_messaging_access.py",
     "tests/test_principals.py",
     "tests/test_query_law.py",
     "tests/test_roles.py",
-    "tests/test_scores.py",
     "tests/test_signin.py",
-    "tests/test_staged.py",
 )
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
 RESULTS = ROOT / ".mutants"
@@ -82,7 +76,11 @@ def main() -> None:
         print("\n".join(map(str, mutants_of(MODULES))))
         return
     os.environ["AMITY_TEST_DATABASE"] = "sqlite"
-    raise SystemExit(_try(arguments.jobs, arguments.module, arguments.survivors))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is running ends with us
+    with tempfile.TemporaryDirectory(prefix="amity-templates-") as folder:
+        os.environ["AMITY_TEST_TEMPLATES"] = folder
+        status = _try(arguments.jobs, arguments.module, arguments.survivors)
+    raise SystemExit(status)
 
 
 def _try(jobs: int, modules: Sequence[str] | None, again: bool) -> int:
@@ -97,7 +95,9 @@ def _try(jobs: int, modules: Sequence[str] | None, again: bool) -> int:
         for mutant in finder.mutants
         if (not modules or mutant.module in modules) and (not again or name_of(mutant) in before)
     ]
-    trial = Trial(chosen, jobs, RESULTS / "output.txt")
+    reasons = equivalent(EQUIVALENT.read_text())
+    known = frozenset(mutant.number for mutant in chosen if name_of(mutant) in reasons)
+    trial = Trial(chosen, known, jobs, RESULTS / "output.txt")
     begun = time.monotonic()
     status = run(trial, finder, [str(ROOT / test) for test in TESTS])
     if status or trial.broken:

@@ -169,9 +169,7 @@ class _Places(ast.NodeTransformer):
                 return self._generic(node)
         return self._visited(node)
 
-    def _operand(
-        self, node: ast.expr, neutral: bool, visit: Callable[[ast.expr], ast.expr]
-    ) -> ast.expr:
+    def _operand(self, node: ast.expr, neutral: bool, visit: Callable[[ast.expr], ast.expr]) -> ast.expr:
         number = self._number(node, f"without {'and' if neutral else 'or'} {ast.unparse(node)}")
         return self._call("operand", number, visit(node), ast.Constant(neutral))
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import itertools
+import math
 import sys
 import threading
 import time
@@ -26,6 +28,9 @@ from .places import ROOT, Mutant, instrumented
 
 SLOW = 20.0
 """How much longer than without it tests may take with a mutant, with half a minute on top."""
+
+ENOUGH = 5.0
+"""Seconds of tests that are run on every mutant, before those which survived meet the others."""
 
 
 class Instrumented(importlib.abc.MetaPathFinder):
@@ -77,6 +82,8 @@ class Trial:
     """What became of the mutants: the test that missed one, why it ended else, or None where it survived."""
 
     mutants: Sequence[Mutant]
+    equivalent: frozenset[int]
+    """Mutants that are known to behave no differently: they meet the tests of the first round only."""
     jobs: int
     log: Path
     killers: dict[int, str | None] = field(default_factory=dict)
@@ -128,24 +135,35 @@ class Trial:
         return {"failed": failed, "seconds": time.process_time() - begun, "mattered": sorted(switch.mattered)}
 
     def _tried(self, units: Sequence[Unit]) -> None:
-        tasks = (self._task(mutant, units) for mutant in self.mutants)
+        """In two rounds: most mutants die of tests that cost little, and only the others meet all."""
+        self._round(self.mutants, units, 0.0, ENOUGH)
+        alive = [mutant for mutant in self.mutants if self.killers[mutant.number] is None]
+        self._round([it for it in alive if it.number not in self.equivalent], units, ENOUGH, math.inf)
+
+    def _round(self, mutants: Sequence[Mutant], units: Sequence[Unit], after: float, until: float) -> None:
+        tasks = (self._task(mutant, units, after, until) for mutant in mutants)
         for done, (task, result) in enumerate(in_children(tasks, self.jobs, self.log), 1):
             mutant: Mutant = task.name
             killer = str(result) if isinstance(result, Killed) else result
             self.killers[mutant.number] = killer
             if killer is not None:
                 self._kills[f"{mutant.module} {killer}"] += 1
-            print(f"{done}/{len(self.mutants)} {'killed  ' if killer else 'SURVIVES'} {mutant}", flush=True)
+            print(f"{done}/{len(mutants)} {'killed  ' if killer else 'SURVIVES'} {mutant}", flush=True)
 
-    def _task(self, mutant: Mutant, units: Sequence[Unit]) -> Task:
+    def _task(self, mutant: Mutant, units: Sequence[Unit], after: float, until: float) -> Task:
+        """Those of the units that a mutant matters in which begin so many seconds after the first."""
+        reached = [unit for unit in units if mutant.number in unit.mattered]
+        ends = list(itertools.accumulate(unit.seconds for unit in reached))
+        chosen = [unit for unit, end in zip(reached, ends, strict=True) if after <= end - unit.seconds < until]
+
         def rank(unit: Unit) -> float:
             """What has killed mutants of this module before is likely to do so again."""
             kills = sum(self._kills[f"{mutant.module} {item.nodeid}"] for item in unit.items)
             return unit.seconds / (1 + kills)
 
-        reached = sorted((unit for unit in units if mutant.number in unit.mattered), key=rank)
+        chosen.sort(key=rank)
         return Task(
-            mutant, lambda: self._attempt(mutant, reached), 30 + SLOW * sum(unit.seconds for unit in reached)
+            mutant, lambda: self._attempt(mutant, chosen), 30 + SLOW * sum(unit.seconds for unit in chosen)
         )
 
     def _attempt(self, mutant: Mutant, units: Sequence[Unit]) -> str | None:
@@ -181,5 +199,15 @@ def _shares_a_stand(item: pytest.Item) -> bool:
 def run(trial: Trial, finder: Instrumented, tests: Sequence[str]) -> int:
     """Collects the tests and tries the mutants; the exit status of pytest."""
     sys.meta_path.insert(0, finder)
-    flags = ["-s", "-n", "0", "-p", "no:cacheprovider", "-p", "no:terminal", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    flags = [
+        "-s",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     return int(pytest.main([*flags, *tests], plugins=[trial]))

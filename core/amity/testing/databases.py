@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -29,6 +30,9 @@ from ..principals.defaults import defaults_of
 
 if TYPE_CHECKING:
     from ..composition import Composition
+
+TEMPLATES = "AMITY_TEST_TEMPLATES"
+"""Names a folder in the environment where several processes of one run keep their templates; else each has its own."""
 
 _folder: Path | None = None
 _files: dict[str, Path] = {}
@@ -85,8 +89,11 @@ async def drop_templates(server_url: str) -> None:
 async def _sqlite_template(composition: Composition) -> Path:
     digest = _digest(composition)
     if digest not in _files:
-        path = _scratch() / f"{uuid4().hex}.sqlite3"
-        await create_unmigrated(composition, f"sqlite:///{path}")
+        path = Path(os.environ.get(TEMPLATES) or _scratch()) / f"{digest}.sqlite3"
+        if not path.exists():
+            made = path.with_name(f"{uuid4().hex}.sqlite3")
+            await create_unmigrated(composition, f"sqlite:///{made}")
+            made.replace(path)
         _files[digest] = path
     return _files[digest]
 
