@@ -43,6 +43,7 @@ TESTS = (
     "tests/test_messaging_access.py",
     "tests/test_principals.py",
     "tests/test_query_law.py",
+    "tests/test_role_rules.py",
     "tests/test_roles.py",
     "tests/test_signin.py",
 )
@@ -97,6 +98,10 @@ def _try(jobs: int, modules: Sequence[str] | None, again: bool) -> int:
     ]
     reasons = equivalent(EQUIVALENT.read_text())
     known = frozenset(mutant.number for mutant in chosen if name_of(mutant) in reasons)
+    gone = sorted(set(reasons) - {name_of(mutant) for mutant in finder.mutants})
+    if gone:
+        print("mutants_equivalent.txt names what is not there:", *gone, sep="\n  ", file=sys.stderr)
+        return 2
     trial = Trial(chosen, known, jobs, RESULTS / "output.txt")
     begun = time.monotonic()
     status = run(trial, finder, [str(ROOT / test) for test in TESTS])

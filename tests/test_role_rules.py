@@ -1,0 +1,311 @@
+"""What a set of roles comes to, for every kind of principal: who has rights without roles, whose rows are own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from tortoise import fields
+
+from amity import (
+    EDITABLE,
+    SYSTEM,
+    AccessDenied,
+    Crm,
+    Customer,
+    Deal,
+    Entity,
+    EntityOptions,
+    ExternalId,
+    Generic,
+    Pipeline,
+    Plugin,
+    Principal,
+    Stage,
+    Team,
+    User,
+)
+from amity.access import Facts, Role, RowRule, TypeGrant, Verb
+from amity.access.roles import RolePolicy
+from amity.composition import compose
+from amity.entity import Catalog, Record
+from amity.principals.rules import parse_grant
+from amity.settings import from_mapping
+from amity.testing import make_crm
+from amity.tree import Compare, Placeholder
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Filing(Plugin):
+    """Keeps papers in folders, and folders with customers."""
+
+    name = "filing"
+
+    def entities(self) -> Sequence[type[Record]]:
+        return [Shelf, Folder, Desk, Keeper, Label]
+
+
+class Shelf(Entity):
+    """Where folders stand; it is nobody's."""
+
+    name = fields.CharField(max_length=100)
+    options = EntityOptions(prefix="shf", plural="shelves", api=EDITABLE)
+
+
+class Folder(Entity):
+    """Belongs to a customer, to a shelf, and perhaps to another folder. Who looked at it last does not own it."""
+
+    name = fields.CharField(max_length=100)
+    customer: Any = fields.ForeignKeyField("core.Customer", related_name="folders", on_delete=fields.CASCADE)
+    shelf: Any = fields.ForeignKeyField("filing.Shelf", related_name="folders", on_delete=fields.CASCADE)
+    inside: Any = fields.ForeignKeyField(
+        "filing.Folder", related_name="folders", on_delete=fields.CASCADE, null=True
+    )
+    reader: Any = fields.ForeignKeyField(
+        "core.User", related_name="folders_read", on_delete=fields.SET_NULL, null=True
+    )
+    options = EntityOptions(prefix="fol", api=EDITABLE)
+
+
+class Desk(Entity):
+    """Of a team, and of no user."""
+
+    name = fields.CharField(max_length=100)
+    team: Any = fields.ForeignKeyField("core.Team", related_name="desks", on_delete=fields.CASCADE)
+    options = EntityOptions(prefix="dsk", api=EDITABLE, owner="team")
+
+
+class Keeper(Entity):
+    """Of the team of whoever it stands for."""
+
+    name = fields.CharField(max_length=100)
+    user: Any = fields.ForeignKeyField("core.User", related_name="keepers", on_delete=fields.CASCADE)
+    options = EntityOptions(prefix="kee", api=EDITABLE, owner="user.team")
+
+
+class Label(Entity):
+    """Sticks to any record."""
+
+    text = fields.CharField(max_length=100)
+    entity_type = fields.CharField(max_length=100)
+    entity_id = fields.UUIDField()
+    options = EntityOptions(prefix="lab", api=EDITABLE, generic=(Generic("entity", related_name="labels"),))
+
+
+def granting(catalog: Catalog, name: str, grants: Mapping[tuple[type[Record], Verb], TypeGrant]) -> Role:
+    return Role(name, uuid4(), grants={(catalog.of(entity).code, verb): it for (entity, verb), it in grants.items()})
+
+
+def role(catalog: Catalog, name: str, verb: Verb = "read", **grants: Any) -> Role:
+    """A role that grants a verb on entities, which are named by their classes."""
+    given = {
+        (catalog[entity].code, verb): parse_grant(catalog, catalog[entity], rows, None)
+        for entity, rows in grants.items()
+    }
+    return Role(name, uuid4(), grants=given)
+
+
+# --- who has rights at all ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return compose(from_mapping({}), [Filing]).catalog
+
+
+@pytest.fixture
+def policy(catalog: Catalog) -> RolePolicy:
+    """In which the plugin ``filing`` declared that it reads customers."""
+    return RolePolicy(catalog, {"filing": role(catalog, "filing", Customer="all")})
+
+
+async def test_only_the_code_of_plugins_has_the_rights_of_plugins(policy: RolePolicy, catalog: Catalog) -> None:
+    customer, shelf = catalog.of(Customer), catalog.of(Shelf)
+    code = policy.rights(Principal("plugin", "filing"))
+    assert code.granted(customer, "read")
+    assert not code.granted(customer, "update")
+    assert code.granted(shelf, "delete")
+    assert code.check(shelf, "create") is None
+    assert code.rows(shelf, "update") is None
+    assert code.may("filing.anything")
+    assert not code.may("core.move_deal")
+    for kind in ("user", "customer", "key", "anonymous"):
+        other = policy.rights(Principal(kind, "filing"))  # type: ignore[arg-type]
+        assert not other.granted(customer, "read")
+        assert not other.granted(shelf, "read")
+        assert not other.may("filing.anything")
+
+
+async def test_a_principal_that_is_called_core_is_not_the_core(policy: RolePolicy, catalog: Catalog) -> None:
+    assert policy.rights(Principal("plugin", "core")).granted(catalog.of(Shelf), "delete")
+    for principal in (
+        Principal("user", "core"),
+        Principal("key", "core"),
+        Principal("plugin", "core", key="key_1"),
+        Principal("plugin", "core", roles=(role(catalog, "narrow", Customer="all"),)),
+    ):
+        assert not policy.rights(principal).granted(catalog.of(Shelf), "delete")
+
+
+async def test_a_plugin_under_a_role_has_that_role_only(policy: RolePolicy, catalog: Catalog) -> None:
+    teams = role(catalog, "teams", Team="all")
+    narrow = policy.rights(Principal("plugin", "filing", roles=(teams,)))
+    assert narrow.granted(catalog.of(Team), "read")
+    assert not narrow.granted(catalog.of(Customer), "read")
+    assert not narrow.granted(catalog.of(Shelf), "read")
+
+
+async def test_what_is_no_role_is_refused(policy: RolePolicy) -> None:
+    class Boss:
+        name = "boss"
+
+    with pytest.raises(TypeError, match="is no Role; take principals from crm.access"):
+        policy.rights(Principal("user", roles=(Boss(),)))
+
+
+async def test_a_role_that_is_not_held_is_told_with_those_that_are(catalog: Catalog) -> None:
+    assert str(SYSTEM) == "system"
+    with pytest.raises(AccessDenied, match="the roles that it holds are none"):
+        Principal("user", "usr_1").under("admin")
+    both = Principal("user", "usr_1", roles=(Role("agent"), Role("desk")))
+    assert both.under("desk").roles == (Role("desk"),)
+    with pytest.raises(AccessDenied, match="usr_1 may not act under the role 'admin': .* are agent, desk"):
+        both.under("admin")
+
+
+# --- what is asked of rights --------------------------------------------------------------------------------
+
+
+async def test_a_condition_that_asks_for_the_time_asks_each_session(policy: RolePolicy, catalog: Catalog) -> None:
+    customer = catalog.of(Customer)
+    past = TypeGrant(RowRule("where", Compare("created_at", "lt", Placeholder("now"))))
+    today = TypeGrant(RowRule("where", Compare("birthday", "lt", Placeholder("today"))))
+    timely = granting(catalog, "timely", {(Customer, "read"): past, (Customer, "update"): past})
+    later = granting(catalog, "later", {(Customer, "read"): TypeGrant(), (Customer, "update"): past})
+    daily = granting(catalog, "daily", {(Customer, "read"): today})
+    for held, verb in ((timely, "read"), (timely, "update"), (later, "update")):
+        principal = Principal("user", "usr_1", roles=(held,), facts=Facts(user=uuid4()))
+        first, second = (policy.rights(principal).rows(customer, verb) for _ in range(2))  # type: ignore[arg-type]
+        assert first != second
+    for held, kept in ((timely, False), (daily, False), (later, True)):
+        memo = policy.rights(Principal("user", "usr_1", roles=(held,))).memo(customer)
+        assert (memo is not None) == kept
+
+
+async def test_rights_are_kept_for_those_with_the_same_facts_only(policy: RolePolicy, catalog: Catalog) -> None:
+    own = role(catalog, "own", Customer="own")
+    mine, others, again = (
+        policy.rights(Principal("user", str(user), roles=(own,), facts=Facts(user=user)))
+        for user in (UUID(int=1), UUID(int=2), UUID(int=1))
+    )
+    customer = catalog.of(Customer)
+    assert mine.rows(customer, "read") == again.rows(customer, "read") != others.rows(customer, "read")
+    assert mine.memo(customer) is again.memo(customer) is not others.memo(customer)
+
+
+async def test_presets_are_of_creating_and_updating(policy: RolePolicy, catalog: Catalog) -> None:
+    preset = TypeGrant(presets=(("source", "desk"),))
+    verbs: tuple[Verb, ...] = ("read", "create", "update", "delete")
+    desk = granting(catalog, "desk", {(Customer, verb): preset for verb in verbs})
+    rights = policy.rights(Principal("user", "usr_1", roles=(desk,)))
+    found = {verb: dict(rights.presets(catalog.of(Customer), verb)) for verb in verbs}
+    assert found == {"read": {}, "create": {"source": "desk"}, "update": {"source": "desk"}, "delete": {}}
+    # there is no row before it is created
+    assert rights.rows(catalog.of(Customer), "create") is None
+    other = granting(catalog, "other", {(Customer, "create"): TypeGrant(presets=(("source", "fair"),))})
+    both = Principal("user", "usr_1", roles=(desk, other, role(catalog, "reader", Customer="all")))
+    with pytest.raises(AccessDenied, match="act under one of them: desk or other$"):
+        policy.rights(both).presets(catalog.of(Customer), "create")
+
+
+async def test_a_plugin_writes_every_field_of_its_own(catalog: Catalog) -> None:
+    narrow = TypeGrant(fields=frozenset(("name",)), presets=(("name", "x"),))
+    needed = granting(catalog, "filing", {(Shelf, "update"): narrow, (Customer, "update"): narrow})
+    rights = RolePolicy(catalog, {"filing": needed}).rights(Principal("plugin", "filing"))
+    assert rights.fields(catalog.of(Shelf), "update") is None
+    assert rights.fields(catalog.of(Customer), "update") == {"name"}
+    assert rights.presets(catalog.of(Shelf), "update") == {}
+    assert rights.presets(catalog.of(Customer), "update") == {"name": "x"}
+
+
+# --- own and team -------------------------------------------------------------------------------------------
+
+
+class Office:
+    """Mia and Jo with a customer, a deal, a folder, a desk, a keeper and a label each."""
+
+    def __init__(self, crm: Crm) -> None:
+        self.crm = crm
+        self.users: dict[str, UUID] = {}
+        self.teams: dict[str, UUID] = {}
+
+    async def fill(self) -> None:
+        system = self.crm.acting_as(SYSTEM)
+
+        async def made(entity: type[Record], **row: Any) -> UUID:
+            result = await system.create(entity, [row])
+            assert not result.errors, result.errors
+            assert result.ids[0] is not None
+            return result.ids[0]
+
+        shelf = await made(Shelf, name="of nobody")
+        pipeline = await made(Pipeline, name="Sales")
+        stage = await made(Stage, pipeline_id=pipeline, name="New")
+        outer: UUID | None = None
+        for name in ("mia", "jo"):
+            self.teams[name] = await made(Team, name=name)
+            self.users[name] = user = await made(User, name=name, team_id=self.teams[name])
+            customer = await made(
+                Customer, kind="person", name=name, owner_id=user, external_id={"system": "erp", "id": name}
+            )
+            deal = {"name": name, "stage_id": stage, "owner_id": user}
+            await made(Deal, **deal, external_id={"system": "erp", "id": f"deal of {name}"})
+            inside = {"inside_id": outer} if outer else {}
+            outer = await made(Folder, name=name, customer_id=customer, shelf_id=shelf, **inside)
+            await made(Desk, name=name, team_id=self.teams[name])
+            await made(Keeper, name=name, user_id=user)
+            await made(Label, text=name, entity_type=system.crm.catalog.of(Customer).code, entity_id=customer)
+
+    async def seen(self, name: str, entity: type[Record], field: str = "name", **grants: Any) -> set[str]:
+        facts = Facts(user=self.users[name], team=self.teams[name])
+        held = role(self.crm.catalog, "some", **grants)
+        session = self.crm.acting_as(Principal("user", name, roles=(held,), facts=facts))
+        return {row[field] for row in await session.find(entity).select(field).all()}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def office(server_url: str | None) -> AsyncIterator[Office]:
+    async with make_crm([Filing], server_url=server_url) as crm:
+        office = Office(crm)
+        await office.fill()
+        yield office
+
+
+@pytest.mark.parametrize("scope", ["own", "team"])
+async def test_what_belongs_to_several_is_of_those_that_have_owners(office: Office, scope: str) -> None:
+    """A folder is its customer's owner's: the shelf has none, and neither the reader nor a folder around it counts."""
+    everything = {"Customer": "all", "Shelf": "all", "User": "all"}
+    assert await office.seen("mia", Folder, Folder=scope, **everything) == {"mia"}
+
+
+async def test_what_is_of_a_team_is_nobodys_own(office: Office) -> None:
+    for entity in (Desk, Keeper):
+        rest = {"Team": "all", "User": "all"}
+        assert await office.seen("jo", entity, **{entity.__name__: "own"}, **rest) == set()
+        assert await office.seen("jo", entity, **{entity.__name__: "team"}, **rest) == {"jo"}
+
+
+async def test_what_hangs_on_any_record_has_the_owners_of_the_record(office: Office) -> None:
+    everything = {"Customer": "all", "Deal": "all", "Pipeline": "all", "Stage": "all", "User": "all"}
+    found = await office.seen("mia", ExternalId, "external_id", ExternalId="own", **everything)
+    assert found == {"mia", "deal of mia"}
+
+
+async def test_what_hangs_on_records_that_nobody_granted_is_hidden(office: Office) -> None:
+    found = await office.seen("mia", ExternalId, "external_id", Customer="all", ExternalId="all")
+    assert found == {"mia", "jo"}
+    assert await office.seen("mia", Label, "text", Customer="own", Label="all") == {"mia"}
