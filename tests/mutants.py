@@ -36,6 +36,7 @@ TESTS = (
     "tests/test_access_fields.py",
     "tests/test_access_law.py",
     "tests/test_access_matrix.py",
+    "tests/test_access_writes.py",
     "tests/test_changes.py",
     "tests/test_edges.py",
     "tests/test_granting.py",

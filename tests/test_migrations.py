@@ -645,7 +645,11 @@ async def test_a_database_after_another_has_the_rows_and_the_schema_of_a_new_one
     async def found(database: Database) -> list[Any]:
         plain = ("core_role", "core_grant", "core_team", "core_event")
         counts = [await rows(database, f"SELECT count(*) FROM {table}") for table in plain]
-        return [*counts, await rows(database, "SELECT name, id FROM core_role ORDER BY name"), await tables(database)]
+        return [
+            *counts,
+            await rows(database, "SELECT name, id FROM core_role ORDER BY name"),
+            await tables(database),
+        ]
 
     async with fresh_database(core, server_url) as url, opened(url) as database:
         new = await found(database)

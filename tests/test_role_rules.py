@@ -97,7 +97,9 @@ class Label(Entity):
 
 
 def granting(catalog: Catalog, name: str, grants: Mapping[tuple[type[Record], Verb], TypeGrant]) -> Role:
-    return Role(name, uuid4(), grants={(catalog.of(entity).code, verb): it for (entity, verb), it in grants.items()})
+    return Role(
+        name, uuid4(), grants={(catalog.of(entity).code, verb): it for (entity, verb), it in grants.items()}
+    )
 
 
 def role(catalog: Catalog, name: str, verb: Verb = "read", **grants: Any) -> Role:

@@ -126,7 +126,9 @@ class Trial:
                 print(f"measured {done}/{len(units)}", flush=True)
         for mutant in self.mutants:
             self.reached[mutant.number] = sum(mutant.number in unit.mattered for unit in units)
-        return sorted((unit for unit in units if unit.mattered), key=lambda unit: unit.seconds / len(unit.mattered))
+        return sorted(
+            (unit for unit in units if unit.mattered), key=lambda unit: unit.seconds / len(unit.mattered)
+        )
 
     def _profile(self, unit: Unit) -> dict[str, Any]:
         switch.mattered.clear()
