@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,6 +29,7 @@ from amity import (
     User,
 )
 from amity.access import Facts, Role, RowRule, TypeGrant, Verb
+from amity.access.coverage import covers
 from amity.access.roles import RolePolicy
 from amity.composition import compose
 from amity.entity import Catalog, Record
@@ -135,8 +136,9 @@ async def test_only_the_code_of_plugins_has_the_rights_of_plugins(policy: RolePo
     assert code.rows(shelf, "update") is None
     assert code.may("filing.anything")
     assert not code.may("core.move_deal")
-    for kind in ("user", "customer", "key", "anonymous"):
-        other = policy.rights(Principal(kind, "filing"))  # type: ignore[arg-type]
+    kinds: tuple[Literal["user", "customer", "key", "anonymous"], ...] = ("user", "customer", "key", "anonymous")
+    for kind in kinds:
+        other = policy.rights(Principal(kind, "filing"))
         assert not other.granted(customer, "read")
         assert not other.granted(shelf, "read")
         assert not other.may("filing.anything")
@@ -165,7 +167,7 @@ async def test_what_is_no_role_is_refused(policy: RolePolicy) -> None:
     class Boss:
         name = "boss"
 
-    with pytest.raises(TypeError, match="is no Role; take principals from crm.access"):
+    with pytest.raises(TypeError, match=r"is no Role; take principals from crm\.access"):
         policy.rights(Principal("user", roles=(Boss(),)))
 
 
@@ -175,7 +177,7 @@ async def test_a_role_that_is_not_held_is_told_with_those_that_are(catalog: Cata
         Principal("user", "usr_1").under("admin")
     both = Principal("user", "usr_1", roles=(Role("agent"), Role("desk")))
     assert both.under("desk").roles == (Role("desk"),)
-    with pytest.raises(AccessDenied, match="usr_1 may not act under the role 'admin': .* are agent, desk"):
+    with pytest.raises(AccessDenied, match=r"usr_1 may not act under the role 'admin': .* are agent, desk"):
         both.under("admin")
 
 
@@ -220,7 +222,7 @@ async def test_presets_are_of_creating_and_updating(policy: RolePolicy, catalog:
     assert rights.rows(catalog.of(Customer), "create") is None
     other = granting(catalog, "other", {(Customer, "create"): TypeGrant(presets=(("source", "fair"),))})
     both = Principal("user", "usr_1", roles=(desk, other, role(catalog, "reader", Customer="all")))
-    with pytest.raises(AccessDenied, match="act under one of them: desk or other$"):
+    with pytest.raises(AccessDenied, match=r"act under one of them: desk or other$"):
         policy.rights(both).presets(catalog.of(Customer), "create")
 
 
@@ -229,8 +231,11 @@ async def test_a_plugin_writes_every_field_of_its_own(catalog: Catalog) -> None:
     needed = granting(catalog, "filing", {(Shelf, "update"): narrow, (Customer, "update"): narrow})
     rights = RolePolicy(catalog, {"filing": needed}).rights(Principal("plugin", "filing"))
     assert rights.fields(catalog.of(Shelf), "update") is None
-    assert rights.fields(catalog.of(Customer), "update") == {"name"}
+    assert rights.fields(catalog.of(Customer), "update") == frozenset(("name",))
     assert rights.presets(catalog.of(Shelf), "update") == {}
+    # so it may grant them all to others
+    assert covers(rights, catalog.of(Shelf), "update", TypeGrant())
+    assert not covers(rights, catalog.of(Customer), "update", TypeGrant())
     assert rights.presets(catalog.of(Customer), "update") == {"name": "x"}
 
 
@@ -289,7 +294,7 @@ async def office(server_url: str | None) -> AsyncIterator[Office]:
 
 @pytest.mark.parametrize("scope", ["own", "team"])
 async def test_what_belongs_to_several_is_of_those_that_have_owners(office: Office, scope: str) -> None:
-    """A folder is its customer's owner's: the shelf has none, and neither the reader nor a folder around it counts."""
+    """A folder is its customer's owner's: neither the shelf, which has none, nor reader or outer folder count."""
     everything = {"Customer": "all", "Shelf": "all", "User": "all"}
     assert await office.seen("mia", Folder, Folder=scope, **everything) == {"mia"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -101,10 +102,8 @@ def _finished(running: dict[Connection, tuple[Task, int, float, Path]]) -> Itera
 
 def _end(connection: Connection, running: dict[Connection, tuple[Task, int, float, Path]]) -> None:
     _, child, _, folder = running.pop(connection)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     os.waitpid(child, 0)
     connection.close()
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).parent.parent.parent
 SWITCH = "_switch"
@@ -115,7 +115,7 @@ class _Places(ast.NodeTransformer):
 
     def _statement(self, node: ast.stmt) -> ast.AST:
         number = self._number(node, f"without {ast.unparse(node)}")
-        kept = self.generic_visit(node)
+        kept: Any = self.generic_visit(node)
         return ast.If(ast.UnaryOp(ast.Not(), self._call("on", number)), [kept], [])
 
     def visit_If(self, node: ast.If) -> ast.AST:
@@ -192,7 +192,7 @@ class _Places(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         operators = {ast.BitAnd: "&", ast.BitOr: "|", ast.Sub: "-"}
-        operator = operators.get(type(node.op))  # type: ignore[call-overload]
+        operator = operators.get(type(node.op))
         if operator is None:
             return self.generic_visit(node)
         left, right = ast.unparse(node.left), ast.unparse(node.right)
@@ -258,8 +258,7 @@ class _Places(ast.NodeTransformer):
         return found
 
     def _generic(self, node: ast.expr) -> ast.expr:
-        found: Any = self.generic_visit(node)
-        return found  # type: ignore[no-any-return]
+        return cast(ast.expr, self.generic_visit(node))
 
 
 _MARK = 0xE000

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -91,7 +92,7 @@ class Trial:
     """How many units each mutant matters in."""
     broken: list[str] = field(default_factory=list)
     """Tests that fail without any mutant."""
-    _failed: str | None = None
+    _failed: list[str] = field(default_factory=list)
     _kills: Counter[str] = field(default_factory=Counter)
 
     def pytest_sessionstart(self) -> None:
@@ -101,8 +102,8 @@ class Trial:
         hypothesis.settings.load_profile("mutants")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and self._failed is None:
-            self._failed = report.nodeid
+        if report.failed:
+            self._failed.append(report.nodeid)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         assert threading.active_count() == 1, "a process with threads can't be forked"
@@ -115,7 +116,7 @@ class Trial:
     def _measured(self, units: Sequence[Unit]) -> list[Unit]:
         """The units with what matters in them, those first that a second tells most by."""
         by_name = {unit.name: unit for unit in units}
-        tasks = (Task(unit.name, lambda unit=unit: self._profile(unit), 600.0) for unit in units)
+        tasks = (Task(unit.name, partial(self._profile, unit), 600.0) for unit in units)
         for done, (task, result) in enumerate(in_children(tasks, self.jobs, self.log), 1):
             unit = by_name[task.name]
             if isinstance(result, Killed) or result["failed"]:
@@ -174,12 +175,13 @@ class Trial:
 
     def _run(self, unit: Unit) -> str | None:
         """The first test of a unit that fails."""
-        self._failed = None
+        failed: list[str] = []
+        self._failed = failed
         for item, following in zip(unit.items, [*unit.items[1:], None], strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if self._failed is not None:
-                break
-        return self._failed
+            if failed:
+                return failed[0]
+        return None
 
 
 def _units(items: Sequence[pytest.Item]) -> Iterator[Unit]:

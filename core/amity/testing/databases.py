@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..composition import Composition
 
 TEMPLATES = "AMITY_TEST_TEMPLATES"
-"""Names a folder in the environment where several processes of one run keep their templates; else each has its own."""
+"""Names, in the environment, a folder in which the processes of one run share their templates."""
 
 _folder: Path | None = None
 _files: dict[str, Path] = {}

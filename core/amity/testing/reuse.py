@@ -111,9 +111,8 @@ async def _cleaned(connection: SchemaConnection, known: _Template) -> bool:
         await connection.execute("set local session_replication_role = replica")
         await connection.execute(_EMPTY)
         for table, rows in known.rows:
-            await connection.execute(
-                f"insert into {table} select * from json_populate_recordset(null::{table}, $1::text::json)", (rows,)
-            )
+            kept = f"json_populate_recordset(null::{table}, $1::text::json)"
+            await connection.execute(f"insert into {table} select * from {kept}", (rows,))
     return True
 
 
