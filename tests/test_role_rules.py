@@ -21,6 +21,7 @@ from amity import (
     EntityOptions,
     ExternalId,
     Generic,
+    Permission,
     Pipeline,
     Plugin,
     Principal,
@@ -32,8 +33,9 @@ from amity.access import Facts, Role, RowRule, TypeGrant, Verb
 from amity.access.coverage import covers
 from amity.access.roles import RolePolicy
 from amity.composition import compose
-from amity.entity import Catalog, Record
+from amity.entity import Catalog, EntityType, Record
 from amity.principals.rules import parse_grant
+from amity.query import QueryError
 from amity.settings import from_mapping
 from amity.testing import make_crm
 from amity.tree import Compare, Placeholder
@@ -47,14 +49,23 @@ class Filing(Plugin):
     name = "filing"
 
     def entities(self) -> Sequence[type[Record]]:
-        return [Shelf, Folder, Desk, Keeper, Label]
+        return [Shelf, Folder, Desk, Keeper, Label, Sticker]
+
+    def permissions(self) -> Sequence[Permission]:
+        return [Permission("filing.move", "Move desks")]
 
 
 class Shelf(Entity):
-    """Where folders stand; it is nobody's."""
+    """Where folders stand, perhaps on another shelf; it is nobody's, also where it is known who made it."""
 
     name = fields.CharField(max_length=100)
-    options = EntityOptions(prefix="shf", plural="shelves", api=EDITABLE)
+    inside: Any = fields.ForeignKeyField(
+        "filing.Shelf", related_name="shelves", on_delete=fields.CASCADE, null=True
+    )
+    maker: Any = fields.ForeignKeyField(
+        "core.Customer", related_name="shelves_made", on_delete=fields.SET_NULL, null=True
+    )
+    options = EntityOptions(prefix="shf", plural="shelves", api=EDITABLE, owner="")
 
 
 class Folder(Entity):
@@ -77,7 +88,7 @@ class Desk(Entity):
 
     name = fields.CharField(max_length=100)
     team: Any = fields.ForeignKeyField("core.Team", related_name="desks", on_delete=fields.CASCADE)
-    options = EntityOptions(prefix="dsk", api=EDITABLE, owner="team")
+    options = EntityOptions(prefix="dsk", api=EDITABLE, owner="team", guarded={"team": "filing.move"})
 
 
 class Keeper(Entity):
@@ -95,6 +106,14 @@ class Label(Entity):
     entity_type = fields.CharField(max_length=100)
     entity_id = fields.UUIDField()
     options = EntityOptions(prefix="lab", api=EDITABLE, generic=(Generic("entity", related_name="labels"),))
+
+
+class Sticker(Entity):
+    """Belongs to a label."""
+
+    text = fields.CharField(max_length=100)
+    label: Any = fields.ForeignKeyField("filing.Label", related_name="stickers", on_delete=fields.CASCADE)
+    options = EntityOptions(prefix="sti", api=EDITABLE)
 
 
 def granting(catalog: Catalog, name: str, grants: Mapping[tuple[type[Record], Verb], TypeGrant]) -> Role:
@@ -218,8 +237,10 @@ async def test_presets_are_of_creating_and_updating(policy: RolePolicy, catalog:
     rights = policy.rights(Principal("user", "usr_1", roles=(desk,)))
     found = {verb: dict(rights.presets(catalog.of(Customer), verb)) for verb in verbs}
     assert found == {"read": {}, "create": {"source": "desk"}, "update": {"source": "desk"}, "delete": {}}
-    # there is no row before it is created
-    assert rights.rows(catalog.of(Customer), "create") is None
+    # there is no row before it is created, whatever may be seen
+    blind = role(catalog, "creator", "create", Customer="all")
+    maker = policy.rights(Principal("user", "usr_1", roles=(blind, role(catalog, "own", Customer="own"))))
+    assert maker.rows(catalog.of(Customer), "create") is None
     other = granting(catalog, "other", {(Customer, "create"): TypeGrant(presets=(("source", "fair"),))})
     both = Principal("user", "usr_1", roles=(desk, other, role(catalog, "reader", Customer="all")))
     with pytest.raises(AccessDenied, match=r"act under one of them: desk or other$"):
@@ -237,6 +258,29 @@ async def test_a_plugin_writes_every_field_of_its_own(catalog: Catalog) -> None:
     assert covers(rights, catalog.of(Shelf), "update", TypeGrant())
     assert not covers(rights, catalog.of(Customer), "update", TypeGrant())
     assert rights.presets(catalog.of(Customer), "update") == {"name": "x"}
+
+
+async def test_guarded_fields_need_their_permission_and_nothing_else_does(
+    policy: RolePolicy, catalog: Catalog
+) -> None:
+    user, desk = catalog.of(User), catalog.of(Desk)
+    verbs: tuple[Verb, ...] = ("read", "update")
+
+    def fields_of(entity: EntityType, *permissions: str, **more: Any) -> frozenset[str] | None:
+        every = {(catalog.of(it).code, verb): TypeGrant(**more) for it in (User, Desk) for verb in verbs}
+        held = Role("some", uuid4(), grants=every, permissions=frozenset(permissions))
+        return policy.rights(Principal("user", "usr_1", roles=(held,))).fields(entity, "update")
+
+    guards = ("core.manage_access", "core.manage_users", "filing.move")
+    assert fields_of(user) == user.right_fields - {"team", "email", "active"}
+    assert fields_of(user, *guards) is None
+    assert fields_of(user, fields=frozenset(("name", "email"))) == frozenset(("name",))
+    # who sees by teams does not move to another one; what else is guarded has nothing to do with that
+    team = RowRule("team")
+    assert fields_of(user, *guards, rows=team) == user.right_fields - {"team"}
+    assert fields_of(user, *guards, rows=RowRule(), check=team) == user.right_fields - {"team"}
+    assert fields_of(desk, rows=team) == desk.right_fields - {"team"}
+    assert fields_of(desk, *guards, rows=team) is None
 
 
 # --- own and team -------------------------------------------------------------------------------------------
@@ -275,7 +319,12 @@ class Office:
             outer = await made(Folder, name=name, customer_id=customer, shelf_id=shelf, **inside)
             await made(Desk, name=name, team_id=self.teams[name])
             await made(Keeper, name=name, user_id=user)
-            await made(Label, text=name, entity_type=system.crm.catalog.of(Customer).code, entity_id=customer)
+            code = self.crm.catalog.of(Customer).code
+            label = await made(Label, text=name, entity_type=code, entity_id=customer)
+            sticker = await made(Sticker, text=name, label_id=label)
+            code = self.crm.catalog.of(Sticker).code
+            label = await made(Label, text=f"on {name}", entity_type=code, entity_id=sticker)
+            await made(Sticker, text=f"around {name}", label_id=label)
 
     async def seen(self, name: str, entity: type[Record], field: str = "name", **grants: Any) -> set[str]:
         facts = Facts(user=self.users[name], team=self.teams[name])
@@ -299,6 +348,16 @@ async def test_what_belongs_to_several_is_of_those_that_have_owners(office: Offi
     assert await office.seen("mia", Folder, Folder=scope, **everything) == {"mia"}
 
 
+async def test_own_and_team_mean_nothing_where_nobody_owns(office: Office) -> None:
+    catalog = office.crm.catalog
+    for scope in ("own", "team"):
+        with pytest.raises(QueryError, match="Shelf has no owner, so that nobody has rows of it that are"):
+            parse_grant(catalog, catalog.of(Shelf), scope, None)
+        assert parse_grant(catalog, None, scope, None).rows == RowRule(scope)  # type: ignore[arg-type]
+        for entity in (Folder, Desk, Keeper, Label, Sticker, ExternalId):
+            assert parse_grant(catalog, catalog.of(entity), scope, None).rows.scope == scope
+
+
 async def test_what_is_of_a_team_is_nobodys_own(office: Office) -> None:
     for entity in (Desk, Keeper):
         rest = {"Team": "all", "User": "all"}
@@ -316,3 +375,6 @@ async def test_what_hangs_on_records_that_nobody_granted_is_hidden(office: Offic
     found = await office.seen("mia", ExternalId, "external_id", Customer="all", ExternalId="all")
     assert found == {"mia", "jo"}
     assert await office.seen("mia", Label, "text", Customer="own", Label="all") == {"mia"}
+    given = {"Customer": "own", "Label": "all", "Sticker": "all"}
+    # a sticker on what belongs to another sticker would lead in a circle, and is hidden
+    assert await office.seen("mia", Sticker, "text", **given) == {"mia"}
