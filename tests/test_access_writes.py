@@ -140,6 +140,12 @@ async def test_references_within_a_batch_are_of_their_own_kind(make_crm: MakeCrm
         system = crm.acting_as(SYSTEM)
         pipeline = created(await system.create(Pipeline, [{"name": "Sales"}]))
         stage = created(await system.create(Stage, [{"pipeline_id": pipeline, "name": "New"}]))
+        (error,) = (await system.create(Stage, [{"pipeline_id": new_id(), "name": "Lost"}])).errors
+        assert (error.code, error.message) == ("not_found", "there is no such pipeline")
+        # a stage that may not be read is like none
+        seller = under(crm, {(Deal, "read"): None, (Deal, "create"): None})
+        (error,) = (await seller.create(Deal, [{"name": "without", "stage_id": stage}])).errors
+        assert (error.code, error.message) == ("not_found", "there is no such stage")
         id = new_id()
         deal = {"id": encode_id("dea", id), "name": "own", "stage_id": stage, "customer_id": encode_id("cus", id)}
         (error,) = (await system.create(Deal, [deal])).errors

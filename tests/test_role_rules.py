@@ -210,10 +210,13 @@ async def test_a_condition_that_asks_for_the_time_asks_each_session(policy: Role
     timely = granting(catalog, "timely", {(Customer, "read"): past, (Customer, "update"): past})
     later = granting(catalog, "later", {(Customer, "read"): TypeGrant(), (Customer, "update"): past})
     daily = granting(catalog, "daily", {(Customer, "read"): today})
-    for held, verb in ((timely, "read"), (timely, "update"), (later, "update")):
+    asking: tuple[tuple[Role, Verb], ...] = ((timely, "read"), (timely, "update"), (later, "update"))
+    for held, verb in asking:
         principal = Principal("user", "usr_1", roles=(held,), facts=Facts(user=uuid4()))
-        first, second = (policy.rights(principal).rows(customer, verb) for _ in range(2))  # type: ignore[arg-type]
+        first, second = (policy.rights(principal).rows(customer, verb) for _ in range(2))
         assert first != second
+    attached = granting(catalog, "attached", {(Customer, "read"): past, (ExternalId, "read"): TypeGrant()})
+    assert policy.rights(Principal("user", "usr_1", roles=(attached,))).memo(catalog.of(ExternalId)) is None
     for held, kept in ((timely, False), (daily, False), (later, True)):
         memo = policy.rights(Principal("user", "usr_1", roles=(held,))).memo(customer)
         assert (memo is not None) == kept
@@ -353,7 +356,7 @@ async def test_own_and_team_mean_nothing_where_nobody_owns(office: Office) -> No
     for scope in ("own", "team"):
         with pytest.raises(QueryError, match="Shelf has no owner, so that nobody has rows of it that are"):
             parse_grant(catalog, catalog.of(Shelf), scope, None)
-        assert parse_grant(catalog, None, scope, None).rows == RowRule(scope)  # type: ignore[arg-type]
+        assert parse_grant(catalog, None, scope, None).rows == RowRule(scope)
         for entity in (Folder, Desk, Keeper, Label, Sticker, ExternalId):
             assert parse_grant(catalog, catalog.of(entity), scope, None).rows.scope == scope
 
