@@ -14,6 +14,7 @@ from amity import (
     EDITABLE,
     SYSTEM,
     AccessDenied,
+    Connection,
     Crm,
     Customer,
     Deal,
@@ -31,14 +32,14 @@ from amity import (
 )
 from amity.access import Facts, Role, RowRule, TypeGrant, Verb
 from amity.access.coverage import covers
-from amity.access.roles import RolePolicy
+from amity.access.roles import RolePolicy, placeholders
 from amity.composition import compose
 from amity.entity import Catalog, EntityType, Record
 from amity.principals.rules import parse_grant
 from amity.query import QueryError
 from amity.settings import from_mapping
 from amity.testing import make_crm
-from amity.tree import Compare, Placeholder
+from amity.tree import All, Compare, Placeholder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -284,6 +285,49 @@ async def test_guarded_fields_need_their_permission_and_nothing_else_does(
     assert fields_of(user, *guards, rows=RowRule(), check=team) == user.right_fields - {"team"}
     assert fields_of(desk, rows=team) == desk.right_fields - {"team"}
     assert fields_of(desk, *guards, rows=team) is None
+
+
+# --- what a grant may say -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entity", "given", "message"),
+    [
+        (None, {"fields": ["name"]}, "a grant on every entity has no fields and presets of its own"),
+        (None, {"presets": {"name": "x"}}, "a grant on every entity has no fields and presets of its own"),
+        (None, {"rows": {"name": {"eq": "x"}}}, "a filter needs one entity"),
+        (Customer, {"rows": "mine"}, "is 'mine'; expected all, own, team, none, or a filter"),
+        (Customer, {"fields": "name"}, "is 'name'; expected a list of names"),
+        (Customer, {"fields": ["nam"]}, "has no field 'nam' that can be granted; did you mean 'name'"),
+        (
+            Customer,
+            {"fields": ["owner_id", "zzzzz"]},
+            "has no field 'zzzzz' that can be granted; fields are .*name",
+        ),
+        (Customer, {"presets": {"zzzzz": 1}}, "has no column 'zzzzz' that could be set"),
+        (Customer, {"presets": {"id": None}}, "has no column 'id' that could be set"),
+        (Connection, {"presets": {"secrets": None}}, "has no column 'secrets' that could be set"),
+    ],
+)
+async def test_what_a_grant_can_not_say_is_told(
+    catalog: Catalog, entity: type[Record] | None, given: dict[str, Any], message: str
+) -> None:
+    target = None if entity is None else catalog.of(entity)
+    with pytest.raises(QueryError, match=message):
+        parse_grant(catalog, target, **{"rows": "all", "fields": None, **given})
+
+
+async def test_a_grant_keeps_what_it_says(catalog: Catalog) -> None:
+    customer = catalog.of(Customer)
+    rows = {"or": [{"owner_id": {"in": ["$user"]}}, {"team": {"id": {"eq": "$team"}}}]}
+    presets = {"owner": "$user", "team_id": None, "source": "desk"}
+    grant = parse_grant(catalog, customer, rows, ["owner_id", "name", "created_at"], "own", presets)
+    assert placeholders(grant.rows.condition or All(())) == {"user", "team"}
+    assert grant.fields == frozenset(("owner", "name", "created_at"))
+    assert grant.check == RowRule("own")
+    assert dict(grant.presets) == {"owner_id": Placeholder("user"), "team_id": None, "source": "desk"}
+    assert parse_grant(catalog, None, "all", None) == TypeGrant()
+    assert parse_grant(catalog, customer, "own", None, None, {}) == TypeGrant(RowRule("own"))
 
 
 # --- own and team -------------------------------------------------------------------------------------------
