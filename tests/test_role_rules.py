@@ -283,6 +283,12 @@ async def test_guarded_fields_need_their_permission_and_nothing_else_does(
     team = RowRule("team")
     assert fields_of(user, *guards, rows=team) == user.right_fields - {"team"}
     assert fields_of(user, *guards, rows=RowRule(), check=team) == user.right_fields - {"team"}
+    # unless another role lets everything through anyway
+    every = {(it, verb): TypeGrant() for it in (User, Desk) for verb in verbs}
+    by_team = granting(catalog, "team", {key: TypeGrant(team) for key in every})
+    boss = Role("boss", uuid4(), grants=granting(catalog, "", every).grants, permissions=frozenset(guards))
+    both = policy.rights(Principal("user", "usr_1", roles=(by_team, boss)))
+    assert both.fields(user, "update") is None
     assert fields_of(desk, rows=team) == desk.right_fields - {"team"}
     assert fields_of(desk, *guards, rows=team) is None
 
