@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -72,6 +73,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--module", action="append", help="only mutants of this file")
     parser.add_argument("--survivors", action="store_true", help="only those that survived the run before")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="of tests that a mutant meets at most; all by default"
+    )
     parser.add_argument("--list", action="store_true", help="only tell what would be taken out")
     arguments = parser.parse_args()
     if arguments.list:
@@ -81,11 +85,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is running ends with us
     with tempfile.TemporaryDirectory(prefix="amity-templates-") as folder:
         os.environ["AMITY_TEST_TEMPLATES"] = folder
-        status = _try(arguments.jobs, arguments.module, arguments.survivors)
+        status = _try(arguments.jobs, arguments.module, arguments.survivors, arguments.seconds)
     raise SystemExit(status)
 
 
-def _try(jobs: int, modules: Sequence[str] | None, again: bool) -> int:
+def _try(jobs: int, modules: Sequence[str] | None, again: bool, seconds: float) -> int:
     from .mutation.trial import Instrumented, Trial, run
 
     RESULTS.mkdir(exist_ok=True)
@@ -103,7 +107,7 @@ def _try(jobs: int, modules: Sequence[str] | None, again: bool) -> int:
     if gone:
         print("mutants_equivalent.txt names what is not there:", *gone, sep="\n  ", file=sys.stderr)
         return 2
-    trial = Trial(chosen, known, jobs, RESULTS / "output.txt")
+    trial = Trial(chosen, known, jobs, RESULTS / "output.txt", seconds)
     begun = time.monotonic()
     status = run(trial, finder, [str(ROOT / test) for test in TESTS])
     if status or trial.broken:

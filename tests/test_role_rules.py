@@ -284,9 +284,11 @@ async def test_guarded_fields_need_their_permission_and_nothing_else_does(
     assert fields_of(user, *guards, rows=team) == user.right_fields - {"team"}
     assert fields_of(user, *guards, rows=RowRule(), check=team) == user.right_fields - {"team"}
     # unless another role lets everything through anyway
-    every = {(it, verb): TypeGrant() for it in (User, Desk) for verb in verbs}
-    by_team = granting(catalog, "team", {key: TypeGrant(team) for key in every})
-    boss = Role("boss", uuid4(), grants=granting(catalog, "", every).grants, permissions=frozenset(guards))
+    whole: dict[tuple[type[Record], Verb], TypeGrant] = {
+        (it, verb): TypeGrant() for it in (User, Desk) for verb in verbs
+    }
+    by_team = granting(catalog, "team", {key: TypeGrant(team) for key in whole})
+    boss = Role("boss", uuid4(), grants=granting(catalog, "", whole).grants, permissions=frozenset(guards))
     both = policy.rights(Principal("user", "usr_1", roles=(by_team, boss)))
     assert both.fields(user, "update") is None
     assert fields_of(desk, rows=team) == desk.right_fields - {"team"}
@@ -416,6 +418,17 @@ async def test_what_is_of_a_team_is_nobodys_own(office: Office) -> None:
         rest = {"Team": "all", "User": "all"}
         assert await office.seen("jo", entity, **{entity.__name__: "own"}, **rest) == set()
         assert await office.seen("jo", entity, **{entity.__name__: "team"}, **rest) == {"jo"}
+
+
+async def test_what_nobody_granted_is_refused_by_name(office: Office) -> None:
+    with pytest.raises(AccessDenied, match="may not read desks"):
+        await office.seen("mia", Desk, "name", Customer="all")
+    held = role(office.crm.catalog, "some", Customer="all")
+    session = office.crm.acting_as(Principal("user", "mia", roles=(held,)))
+    with pytest.raises(AccessDenied, match="may not read desks"):
+        await session.find(Desk).count()
+    with pytest.raises(AccessDenied, match="may not read folders"):
+        await session.find(Customer).where({"folders": {"some": {}}}).count()
 
 
 async def test_what_hangs_on_any_record_has_the_owners_of_the_record(office: Office) -> None:

@@ -87,6 +87,8 @@ class Trial:
     """Mutants that are known to behave no differently: they meet the tests of the first round only."""
     jobs: int
     log: Path
+    seconds: float = math.inf
+    """Of tests that a mutant meets at most."""
     killers: dict[int, str | None] = field(default_factory=dict)
     reached: dict[int, int] = field(default_factory=dict)
     """How many units each mutant matters in."""
@@ -141,7 +143,7 @@ class Trial:
         """In two rounds: most mutants die of tests that cost little, and only the others meet all."""
         self._round(self.mutants, units, 0.0, ENOUGH)
         alive = [mutant for mutant in self.mutants if self.killers[mutant.number] is None]
-        self._round([it for it in alive if it.number not in self.equivalent], units, ENOUGH, math.inf)
+        self._round([it for it in alive if it.number not in self.equivalent], units, ENOUGH, self.seconds)
 
     def _round(self, mutants: Sequence[Mutant], units: Sequence[Unit], after: float, until: float) -> None:
         tasks = (self._task(mutant, units, after, until) for mutant in mutants)
