@@ -3,7 +3,7 @@
 # make check    lint, format, types, licenses
 # make bench    reads against what PostgreSQL can do, and against the usual way; ten minutes
 # make bench-growth  the same reads on ten and a hundred times the rows; half an hour
-# make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
+# make mutants  the code of access without one predicate at a time: which of them no test misses; an hour
 # make install  only .venv
 
 PYTHON ?= python3

@@ -29,6 +29,7 @@ MODULES = (
     "core/amity/change/rights.py",
     "core/amity/change/references.py",
     "core/amity/query/conditions.py",
+    "core/amity/query/implied.py",
     "core/amity/principals/rules.py",
     "core/amity/signin.py",
 )
