@@ -117,6 +117,11 @@ async def test_an_id_of_another_system_is_also_a_field(make_crm: MakeCrm) -> Non
         with pytest.raises(FieldDenied, match=r"may not write ExternalId\.external_id"):
             await under(crm, write).update(ExternalId, [Update(known["id"], {"external_id": "2"})])
         assert not (await under(crm, write).update(ExternalId, [Update(known["id"], {"system": "crm"})])).errors
+        # as a key it is read like any other field
+        blind: Grants = {**write, (ExternalId, "read"): ["system", "entity"], (ExternalId, "update"): None}
+        rows = [{"system": "crm", "external_id": "1"}]
+        with pytest.raises(FieldDenied, match=r"may not read ExternalId\.external_id"):
+            await under(crm, blind).upsert(ExternalId, rows, on=["system", "entity_type", "external_id"])
 
 
 async def test_a_key_is_read(make_crm: MakeCrm) -> None:

@@ -60,6 +60,7 @@ class Shelf(Entity):
     """Where folders stand, perhaps on another shelf; it is nobody's, also where it is known who made it."""
 
     name = fields.CharField(max_length=100)
+    after = fields.CharField(max_length=100, null=True)
     inside: Any = fields.ForeignKeyField(
         "filing.Shelf", related_name="shelves", on_delete=fields.CASCADE, null=True
     )
@@ -328,12 +329,17 @@ async def test_what_a_grant_can_not_say_is_told(
 async def test_a_grant_keeps_what_it_says(catalog: Catalog) -> None:
     customer = catalog.of(Customer)
     rows = {"or": [{"owner_id": {"in": ["$user"]}}, {"team": {"id": {"eq": "$team"}}}]}
-    presets = {"owner": "$user", "team_id": None, "source": "desk"}
+    presets = {"owner": "$user", "team_id": None, "source": "desk", "custom_fields": {"vip": True}}
     grant = parse_grant(catalog, customer, rows, ["owner_id", "name", "created_at"], "own", presets)
     assert placeholders(grant.rows.condition or All(())) == {"user", "team"}
     assert grant.fields == frozenset(("owner", "name", "created_at"))
     assert grant.check == RowRule("own")
-    assert dict(grant.presets) == {"owner_id": Placeholder("user"), "team_id": None, "source": "desk"}
+    assert dict(grant.presets) == {
+        "owner_id": Placeholder("user"),
+        "team_id": None,
+        "source": "desk",
+        "custom_fields": {"vip": True},
+    }
     assert parse_grant(catalog, None, "all", None) == TypeGrant()
     assert parse_grant(catalog, customer, "own", None, None, {}) == TypeGrant(RowRule("own"))
 
@@ -400,6 +406,7 @@ async def office(server_url: str | None) -> AsyncIterator[Office]:
 async def test_what_belongs_to_several_is_of_those_that_have_owners(office: Office, scope: str) -> None:
     """A folder is its customer's owner's: neither the shelf, which has none, nor reader or outer folder count."""
     everything = {"Customer": "all", "Shelf": "all", "User": "all"}
+    assert await office.seen("mia", Shelf, "after", **everything) == {None}
     assert await office.seen("mia", Folder, Folder=scope, **everything) == {"mia"}
 
 
