@@ -451,3 +451,23 @@ async def test_what_hangs_on_records_that_nobody_granted_is_hidden(office: Offic
     given = {"Customer": "own", "Label": "all", "Sticker": "all"}
     # a sticker on what belongs to another sticker would lead in a circle, and is hidden
     assert await office.seen("mia", Sticker, "text", **given) == {"mia"}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"eq": "mia"}, {"mia"}),
+        ({"ne": "mia"}, {"jo"}),
+        ({"in": ["mia", "jo"]}, {"mia", "jo"}),
+        ({"notIn": ["mia"]}, {"jo"}),
+        ({"isNull": False}, {"mia", "jo"}),
+        ({"isNull": True}, set()),
+    ],
+)
+async def test_a_reference_is_compared_as_it_reads(office: Office, where: Any, expected: set[str]) -> None:
+    def known(value: Any) -> Any:
+        return [known(item) for item in value] if isinstance(value, list) else office.users.get(value, value)
+
+    asked = {operator: value if isinstance(value, bool) else known(value) for operator, value in where.items()}
+    found = office.crm.acting_as(SYSTEM).find(Customer).where({"owner_id": asked}).select("name")
+    assert {row["name"] for row in await found.all()} == expected
