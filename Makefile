@@ -5,7 +5,7 @@
 # make bench-growth  the same reads on ten and a hundred times the rows; half an hour
 # make bench-memory  whether a server's memory stays bounded under 100,000 different documents; hours
 # make bench-bulk  import and export against what the databases can do; five minutes
-# make mutants  the code of access without one predicate at a time: which of them no test misses; half an hour
+# make mutants  the code of access without one predicate at a time: which of them no test misses; an hour
 # make install  only .venv
 
 PYTHON ?= python3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -25,6 +26,19 @@ SERVER = os.environ.get("AMITY_TEST_DATABASE_URL")
 def pytest_report_header() -> str:
     where = "" if KIND == "sqlite" else f" at {SERVER}" if SERVER else ", brought up for this run"
     return f"database: {KIND}{where}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The processes of a run share their templates of databases."""
+    if "AMITY_TEST_TEMPLATES" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="amity-templates-")
+        os.environ["AMITY_TEST_TEMPLATES"] = folder
+
+        def clean() -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            del os.environ["AMITY_TEST_TEMPLATES"]
+
+        config.add_cleanup(clean)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -403,12 +403,17 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def page_run(page: Path, folder: Path, make_crm: MakeCrm, url: str | None) -> AsyncIterator[Run]:
-    """A run of a page in a folder. ``url`` is the database of its commands; they make a SQLite file without."""
+async def page_run(
+    page: Path, folder: Path, make_crm: MakeCrm, url: str | None, commands: Path
+) -> AsyncIterator[Run]:
+    """A run of a page in a folder, with the ``amity`` of the folder ``commands``.
+
+    ``url`` is the database of its commands; they make a SQLite file without.
+    """
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AMITY_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "COLUMNS": "110",
         "NO_COLOR": "1",

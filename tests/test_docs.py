@@ -42,6 +42,7 @@ from amity_webchat import WebChatSettings
 from . import snippets
 from .conftest import KIND, MakeCrm
 from .snippets import ROOT, differences, page_run
+from .warm import warm
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -52,13 +53,19 @@ def named(page: Path) -> str:
     return page.name
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("page", PAGES, ids=named)
 async def test_the_snippets_of_a_page_run(
-    page: Path, tmp_path: Path, make_crm: MakeCrm, database_url: str
+    page: Path, tmp_path: Path, make_crm: MakeCrm, database_url: str, commands: Path
 ) -> None:
     url = None if KIND == "sqlite" else database_url
-    async with page_run(page, tmp_path, make_crm, url) as run:
+    async with page_run(page, tmp_path, make_crm, url, commands) as run:
         for snippet in snippets.snippets(page):
             await run.snippet(snippet)
         run.end()
@@ -97,11 +104,11 @@ def anchors(page: Path) -> set[str]:
 # --- the runner itself -------------------------------------------------------------------------------------
 
 
-async def ran(text: str, folder: Path, make_crm: MakeCrm) -> None:
+async def ran(text: str, folder: Path, make_crm: MakeCrm, commands: Path) -> None:
     page = ROOT / "docs" / "page.md"  # only named, never written
     file = folder / "page.md"
     file.write_text(text, encoding="utf-8")
-    async with page_run(page, folder, make_crm, None) as run:
+    async with page_run(page, folder, make_crm, None, commands) as run:
         for snippet in snippets.snippets(file):
             await run.snippet(snippet)
         run.end()
@@ -121,9 +128,11 @@ async def ran(text: str, folder: Path, make_crm: MakeCrm) -> None:
         ("```cobol\nDISPLAY 'HI'.\n```", "nothing is known of 'cobol'"),
     ],
 )
-async def test_a_snippet_that_is_wrong_fails(text: str, message: str, tmp_path: Path, make_crm: MakeCrm) -> None:
+async def test_a_snippet_that_is_wrong_fails(
+    text: str, message: str, tmp_path: Path, make_crm: MakeCrm, commands: Path
+) -> None:
     with pytest.raises(AssertionError) as caught:
-        await ran(text, tmp_path, make_crm)
+        await ran(text, tmp_path, make_crm, commands)
     assert message in str(caught.value)
 
 

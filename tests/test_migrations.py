@@ -639,6 +639,36 @@ async def test_databases_of_one_composition_are_isolated_and_gone_afterwards(ser
             pass
 
 
+async def test_a_database_after_another_has_the_rows_and_the_schema_of_a_new_one(server_url: str | None) -> None:
+    core = compose(Settings())
+
+    async def found(database: Database) -> list[Any]:
+        plain = ("core_role", "core_grant", "core_team", "core_event")
+        counts = [await rows(database, f"SELECT count(*) FROM {table}") for table in plain]
+        return [
+            *counts,
+            await rows(database, "SELECT name, id FROM core_role ORDER BY name"),
+            await tables(database),
+        ]
+
+    async with fresh_database(core, server_url) as url, opened(url) as database:
+        new = await found(database)
+        names, row = values(database, id=f"'{new_id()}'", name="'Sales'")
+        await run(
+            database,
+            f"INSERT INTO core_team ({names}) VALUES ({row})",
+            "UPDATE core_role SET name = name || '*'",
+            "DELETE FROM core_grant",
+        )
+        assert await found(database) != new
+    async with fresh_database(core, server_url) as url, opened(url) as database:
+        assert await found(database) == new
+        await run(database, "CREATE TABLE extra (id int)", "ALTER TABLE core_team ADD COLUMN extra int")
+        assert await found(database) != new
+    async with fresh_database(core, server_url) as url, opened(url) as database:
+        assert await found(database) == new
+
+
 async def test_a_migration_that_breaks_references_is_refused_on_both_databases(
     shop: Shop, database_url: str
 ) -> None:

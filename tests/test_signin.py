@@ -14,9 +14,11 @@ import httpx2
 import pytest
 import pytest_asyncio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from amity import SYSTEM, Crm, Plugin, Team, Update, User
 from amity.model import UserSession
@@ -212,7 +214,11 @@ async def test_routes_of_plugins_act_as_who_sends_the_request(server_url: str | 
                 session = crm.acting_as(await authenticate(crm, request))
                 return JSONResponse(await session.find(Team).count())
 
-            return [Route("/", door)]
+            async def socket(socket: WebSocket) -> None:
+                await crm.acting_as(await authenticate(crm, socket)).find(Team).count()
+                await socket.accept()
+
+            return [Route("/", door), WebSocketRoute("/socket", socket)]
 
     async with make_crm([Doors], {"sign_in": QUICK}, server_url=server_url) as other:
         await run(other, "create_role", {"name": "nothing"})
@@ -224,6 +230,37 @@ async def test_routes_of_plugins_act_as_who_sends_the_request(server_url: str | 
                 assert answer.status_code == status
                 if status != 200:
                     assert "may not read teams" in answer.json()["error"]
+            opened = {"type": "websocket.accept"} if role == "admin" else {"type": "websocket.close", "code": 1008}
+            first = (await socket_of(application, "/doors/socket", headers))[0]
+            assert opened.items() <= first.items()
+        # a socket is no request that is safe whoever sends it
+        cookie = {"cookie": f"{COOKIE}=amity_none", "origin": "http://evil.example"}
+        assert (await socket_of(application, "/doors/socket", cookie))[0]["type"] != "websocket.accept"
+
+
+async def socket_of(application: Starlette, path: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the server sends to somebody who opens a socket."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = {"host": "localhost", **headers}
+    scope = {
+        "type": "websocket",
+        "scheme": "ws",
+        "path": path,
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(key.encode(), value.encode()) for key, value in given.items()],
+        "server": ("localhost", 80),
+        "subprotocols": [],
+    }
+    await application(scope, receive, send)
+    return sent
 
 
 # --- guessing -------------------------------------------------------------------------------------------------
@@ -392,6 +429,33 @@ async def test_our_own_page_and_programs_may(crm: Crm) -> None:
         assert await whoever(client, {"origin": "https://localhost"}) == MIA
         answer = await client.post("/graphql", json=ME, headers={"origin": "http://localhost"})
         assert answer.status_code == 403
+
+
+async def test_a_link_on_another_site_leads_to_who_is_signed_in(crm: Crm) -> None:
+    async with browser(crm) as client:
+        answer = await client.get("/session", headers={"sec-fetch-site": "cross-site", "origin": "null"})
+        assert answer.json()["id"] == MIA
+
+
+async def test_a_request_that_names_no_host_is_of_no_page_of_ours(crm: Crm) -> None:
+    async with browser(crm) as client:
+        cookie = f"{COOKIE}={client.cookies[COOKIE]}".encode()
+    for origin in (b"null", b"http://", b""):
+        headers = [(b"cookie", cookie), (b"origin", origin)]
+        scope = {"type": "http", "method": "POST", "path": "/", "scheme": "http", "headers": headers}
+        with pytest.raises(HTTPException, match="a page of another site"):
+            await authenticate(crm, Request({**scope, "query_string": b"", "server": ("localhost", 80)}))
+
+
+async def test_nobody_acts_under_a_role_without_having_signed_in(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/session", headers={"amity-role": "admin"})
+    assert (answer.status_code, answer.json()["kind"]) == (200, "anonymous")
+
+
+async def test_signing_out_empties_the_cookie(crm: Crm) -> None:
+    async with browser(crm) as client:
+        answer = await client.delete("/session")
+        assert answer.headers["set-cookie"].startswith(f'{COOKIE}=""; ')
 
 
 # --- what is no sign-in ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ tables, so that ``É`` finds ``é`` and ``STRASSE`` finds ``straße`` on both, w
 from __future__ import annotations
 
 import sys
+from functools import cache
 
 FUNCTION = "amity_fold"
 
@@ -36,6 +37,7 @@ def _tables() -> tuple[str, str, list[tuple[str, str]]]:
     return "".join(sources), "".join(targets), longer
 
 
+@cache
 def postgresql_function() -> str:
     """``CREATE OR REPLACE FUNCTION amity_fold(text)``: immutable, fast where the text is ASCII."""
     sources, targets, longer = _tables()

@@ -184,7 +184,8 @@ class InstallFold(TortoiseOperation):
         new_state: State,
         state_editor: BaseSchemaEditor | None = None,
     ) -> None:
-        await _run(state_editor, postgresql_function(), "")
+        if state_editor is not None and state_editor.DIALECT != "sqlite":
+            await _run(state_editor, postgresql_function(), "")
 
     async def database_backward(
         self,

@@ -20,7 +20,8 @@ from .compare import operations_between
 from .custom import apply_fields, make_way, pending_fields
 from .errors import MigrationError
 from .manifest import write_manifest
-from .schema import advance, declared, empty_state, replayed
+from .schema import advance, declared, replayed
+from .state import empty_state
 
 if TYPE_CHECKING:
     from ..composition import Composition

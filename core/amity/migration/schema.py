@@ -12,18 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tortoise import fields
-from tortoise.connection import ConnectionHandler
 from tortoise.fields.base import Field
 from tortoise.fields.relational import ForeignKeyFieldInstance
 from tortoise.migrations.migration import Migration
 from tortoise.migrations.operations import Operation
 from tortoise.migrations.schema_generator.state import ModelState, State
-from tortoise.migrations.schema_generator.state_apps import StateApps
 
 from ..database.operations import CreateIndex, DropIndex
 from ..entity.catalog import indexes_of
 from .errors import MigrationError
 from .render import render_field
+from .state import empty_state
 
 if TYPE_CHECKING:
     from ..composition import Composition
@@ -140,11 +139,6 @@ def _reference(name: str, item: Any, target: str, column: str) -> Field[Any]:
     if column != f"{name}_id":
         arguments["source_field"] = column
     return ForeignKeyFieldInstance(target, **arguments)
-
-
-def empty_state() -> State:
-    """Tortoise's record of models while migrations are replayed, without any connection."""
-    return State(models={}, apps=StateApps(connections=ConnectionHandler()))
 
 
 def replayed(migrations: Iterable[Migration]) -> Schema:

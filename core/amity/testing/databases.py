@@ -1,4 +1,4 @@
-"""Databases for tests: each fresh, migrated and its own, made by copying a template in milliseconds.
+"""Databases for tests: each fresh, migrated and its own, made by copying a template, or emptied, in milliseconds.
 
 A SQLite file by default; databases on a PostgreSQL server when its URL is given. Plugins that are defined in
 a test, and so have no migrations, get their tables directly from their entities.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -26,13 +27,18 @@ from ..migration.migrate import create_unmigrated
 from ..migration.render import render_operation
 from ..migration.schema import Schema, declared
 from ..principals.defaults import defaults_of
+from .reuse import Reuse
 
 if TYPE_CHECKING:
     from ..composition import Composition
 
+TEMPLATES = "AMITY_TEST_TEMPLATES"
+"""Names, in the environment, a folder in which the processes of one run share their templates."""
+
 _folder: Path | None = None
 _files: dict[str, Path] = {}
 _templates: dict[tuple[str, str], str] = {}
+_reuse = Reuse()
 
 
 @asynccontextmanager
@@ -48,13 +54,13 @@ async def fresh_database(composition: Composition, server_url: str | None = None
             shutil.copyfile(template, path_of(url))
             yield url
     else:
-        async with empty_database(server_url, await _postgresql_template(composition, server_url)) as url:
+        async with _copied(server_url, await _postgresql_template(composition, server_url)) as url:
             yield url
 
 
 @asynccontextmanager
-async def empty_database(server_url: str | None = None, template: str | None = None) -> AsyncIterator[str]:
-    """The URL of a database without tables; on PostgreSQL, a copy of the database ``template`` if given."""
+async def empty_database(server_url: str | None = None) -> AsyncIterator[str]:
+    """The URL of a database without tables."""
     if server_url is None:
         folder = Path(tempfile.mkdtemp(prefix="amity-", dir=_scratch()))
         try:
@@ -64,7 +70,7 @@ async def empty_database(server_url: str | None = None, template: str | None = N
         return
     name = f"amity_test_{uuid4().hex}"
     async with schema_connection(server_url) as server:
-        await _create(server, name, template)
+        await _create(server, name, None)
     try:
         yield _named(server_url, name)
     finally:
@@ -72,9 +78,33 @@ async def empty_database(server_url: str | None = None, template: str | None = N
             await _drop(server, name)
 
 
+@asynccontextmanager
+async def _copied(server_url: str, template: str) -> AsyncIterator[str]:
+    """A copy of a template on a PostgreSQL server, or one that was used and is as it was."""
+    name = _reuse.take(server_url, template)
+    if name is None:
+        name = f"amity_test_{uuid4().hex}"
+        async with schema_connection(server_url) as server:
+            await _create(server, name, template)
+    url = _named(server_url, name)
+    try:
+        yield url
+    finally:
+        clean = await _reuse.cleaned(server_url, template, url)
+        async with schema_connection(server_url) as server:
+            if clean:
+                # under its former name it is gone
+                other = f"amity_test_{uuid4().hex}"
+                await server.execute(f'ALTER DATABASE "{name}" RENAME TO "{other}"')
+                _reuse.give(server_url, template, other)
+            else:
+                await _drop(server, name)
+
+
 async def drop_templates(server_url: str) -> None:
-    """Drops the templates that this process has made on a PostgreSQL server."""
+    """Drops what this process keeps on a PostgreSQL server: templates, and databases to be used again."""
     names = [name for (url, _), name in _templates.items() if url == server_url]
+    names += _reuse.forget(server_url)
     async with schema_connection(server_url) as server:
         for name in names:
             await _drop(server, name)
@@ -85,8 +115,11 @@ async def drop_templates(server_url: str) -> None:
 async def _sqlite_template(composition: Composition) -> Path:
     digest = _digest(composition)
     if digest not in _files:
-        path = _scratch() / f"{uuid4().hex}.sqlite3"
-        await create_unmigrated(composition, f"sqlite:///{path}")
+        path = Path(os.environ.get(TEMPLATES) or _scratch()) / f"{digest}.sqlite3"
+        if not path.exists():
+            made = path.with_name(f"{uuid4().hex}.sqlite3")
+            await create_unmigrated(composition, f"sqlite:///{made}")
+            made.replace(path)
         _files[digest] = path
     return _files[digest]
 
@@ -97,7 +130,9 @@ async def _postgresql_template(composition: Composition, server_url: str) -> str
         name = f"amity_template_{uuid4().hex}"
         async with schema_connection(server_url) as server:
             await _create(server, name, None)
-        await create_unmigrated(composition, _named(server_url, name))
+        url = _named(server_url, name)
+        await create_unmigrated(composition, url)
+        await _reuse.learn(server_url, name, url)
         _templates[key] = name
     return _templates[key]
 
