@@ -42,6 +42,7 @@ from .provenance import Source
 from .roots import RootField, reads
 from .scalars import SCALARS
 from .settings import GraphQLSettings
+from .timeline import TYPES as TIMELINE_TYPES
 from .values import Listed, Nullable, Object, Shape, Values
 from .writes import MoneyInput, OnError, UserError, Writes
 
@@ -57,6 +58,7 @@ _OWN_TYPES = (
     "ViewerCan",
     "UserError",
     "OnError",
+    *TIMELINE_TYPES,
 )
 
 

@@ -16,6 +16,7 @@ from ..contracts import (
     Purchases,
     RoleGrant,
     RolePermission,
+    TimelineEntry,
     Validator,
 )
 from ..entity import Record
@@ -30,7 +31,7 @@ from ..messaging.outbox import SEND_MESSAGES
 from ..messaging.receipts import APPLY_RECEIPTS
 from ..messaging.send import SEND_MESSAGE, SENDING_ACTIONS
 from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
-from ..model import CORE_ENTITIES, Deal
+from ..model import CORE_ENTITIES, Deal, Interaction, StageMove
 from ..plugin import Plugin
 from ..principals.actions import ACCESS_ACTIONS, ACCESS_PERMISSIONS, OWN_ACCOUNT
 from ..principals.admins import LAST_ADMINISTRATOR
@@ -96,6 +97,12 @@ class Core(Plugin):
             RolePermission(ADMIN, EVERY),
             *(RolePermission("agent", item.name) for item in front),
             RolePermission("read-only", OWN_ACCOUNT.name),
+        )
+
+    def timeline(self) -> Sequence[TimelineEntry]:
+        return (
+            TimelineEntry(Interaction, at="occurred_at"),
+            TimelineEntry(StageMove, at="moved_at", customer="entity.customer"),
         )
 
     def purchases(self) -> Sequence[Purchases]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..contracts import BatchDeclaration, ExpressionDeclaration, Owned
 from ..entity import BatchField, Catalog, EntityType, ExpressionField, Record, ToMany, camel, snake
-from ..entity.catalog import describe, indexes_of, is_subclass_named
+from ..entity.catalog import TIMELINE, describe, indexes_of, is_subclass_named
 from ..entity.kinds import ExpressionProblem, kind_of
 from .scoring import score_entities
+from .timeline import with_timeline
 from .values import Composition, PluginInfo
 from .work import Work, hook, typed
 
@@ -38,7 +39,8 @@ def catalog(work: Work, composition: Composition, scorers: Mapping[str, Owned[An
     work.done()
     by_name = {entity.name: entity for entity in resolve(work, entities, references)}
     work.done()
-    return with_fields(work, composition, with_relations(work, by_name))
+    related = with_timeline(work, composition, with_relations(work, by_name))
+    return with_fields(work, composition, related)
 
 
 def _describe(
@@ -201,6 +203,8 @@ def with_fields(work: Work, composition: Composition, catalog: Catalog) -> Catal
     }
     for entity in catalog.values():
         taken[entity.name] |= {camel(name): entity.plugin for name in entity.field_names()}
+        if entity.timeline:
+            taken[entity.name][TIMELINE] = "core"
     for info, item in hook(work, composition, "fields"):
         if not typed(work, info, "fields", item, ExpressionDeclaration, BatchDeclaration):
             continue

@@ -39,6 +39,8 @@ __all__ = [
     "Kind",
     "MoneyField",
     "Problem",
+    "TimelineSource",
+    "TimelineStep",
     "ToMany",
     "ToOne",
     "camel",
@@ -120,6 +122,27 @@ class GenericReference:
 
 
 @dataclass(frozen=True)
+class TimelineStep:
+    """A reference on the way from a row to its customer, and the entity that it leads to."""
+
+    relation: str
+    target: str
+
+
+@dataclass(frozen=True)
+class TimelineSource:
+    """Rows that take part in the timeline of a customer: ``at`` is when they happened.
+
+    There are several ``paths`` where a generic reference leads to several entities that lead on to a customer.
+    """
+
+    entity: str
+    plugin: str
+    at: str
+    paths: tuple[tuple[TimelineStep, ...], ...]
+
+
+@dataclass(frozen=True)
 class MoneyField:
     """An amount in minor units and its ISO 4217 currency, kept in two columns, null together."""
 
@@ -162,6 +185,10 @@ class BatchField:
     deprecated: str | None = None
 
 
+TIMELINE = "timeline"
+"""The field of what has a timeline."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with an entity declaration: where and what."""
@@ -191,6 +218,8 @@ class EntityType:
     unique: tuple[Unique, ...]
     expressions: Mapping[str, ExpressionField]
     batches: Mapping[str, BatchField]
+    timeline: tuple[TimelineSource, ...] = ()
+    """What takes part in the timeline of such a row."""
 
     @property
     def code(self) -> str:

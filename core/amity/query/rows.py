@@ -8,6 +8,7 @@ from ..entity import EntityType
 from ..tree import Page
 from .dialect import identifier
 from .orders import Key
+from .timeline import Merged
 
 
 @dataclass
@@ -83,6 +84,8 @@ class PageShape:
     keys: tuple[Key, ...]
     page: Page
     digest: str
+    merged: Merged | None = None
+    """Where the rows come from, if not from the table of one entity."""
     items: dict[str, str] = field(default_factory=dict)
     aggregates: dict[str, str] = field(default_factory=dict)
 
