@@ -38,8 +38,8 @@ def with_timeline(work: Work, composition: Composition, catalog: Catalog) -> Cat
     customer = catalog.of(Customer)
     if TIMELINE in customer.field_names():
         work.problems.append(
-            f"a relation or field of {customer.name} is named {TIMELINE!r}, which is what happened to the customer; "
-            "give another related_name"
+            f"a relation or field of {customer.name} is named {TIMELINE!r}, which is what happened to the "
+            "customer; give another related_name"
         )
     timed = dataclasses.replace(customer, timeline=tuple(found.values()))
     return Catalog(timed if entity is customer else entity for entity in catalog.values())
@@ -57,7 +57,7 @@ def _source(
         known = [*entity.to_one, *entity.generic]
         problems.append(
             f"customer is {declared.customer!r}, which does not lead to {catalog.of(Customer).name}; expected "
-            f"references joined by dots, beginning with one of {entity.name}: {', '.join(known) or 'there is none'}"
+            f"references joined by dots; {entity.name} has {', '.join(known) or 'none'}"
         )
     where = f"plugin {info.name!r}: the hook timeline: the entry of {entity.name}"
     work.problems.extend(f"{where}: {problem}" for problem in problems)

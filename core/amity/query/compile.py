@@ -427,9 +427,7 @@ class _Compiler(Timelines):
             body = f"select q.pid as pid, {aggregates} from {items} q group by q.pid"
         return name, self._joined(name, body, parent, rows.inline)
 
-    def _of_entity(
-        self, shape: PageShape, parent: Parent | None, backward: bool, limit: str
-    ) -> tuple[str, str]:
+    def _of_entity(self, shape: PageShape, parent: Parent | None, backward: bool, limit: str) -> tuple[str, str]:
         """The rows of a page, from the table of its entity: ``from …``, and what comes behind the joins."""
         rows, entity = shape.rows, shape.rows.entity
         inner = self.alias("b")
@@ -807,7 +805,9 @@ def _of(page: Page) -> Iterator[Selection]:
 def _shares(fields: Selection) -> bool:
     """Whether pages hang on rows behind to-one relations, which several rows may share."""
     return any(
-        any(map(_shares, _of(item.page))) if isinstance(item, (Connected, Timeline)) else any(map(_hangs, _linked(item)))
+        any(map(_shares, _of(item.page)))
+        if isinstance(item, (Connected, Timeline))
+        else any(map(_hangs, _linked(item)))
         for item in fields
     )
 

@@ -131,7 +131,9 @@ class Timelines(Orders):
             return known
         for name in item.types:
             if name not in known:
-                raise QueryError(f"{name!r} takes no part in the timeline; known are {', '.join(known)}", ("types",))
+                raise QueryError(
+                    f"{name!r} takes no part in the timeline; known are {', '.join(known)}", ("types",)
+                )
         if not item.types:
             raise QueryError("names no type; leave it out for all of them", ("types",))
         return list(dict.fromkeys(item.types))
@@ -174,9 +176,12 @@ class Timelines(Orders):
         if self.dialect.lateral:
             arms = [f"({self._cut(arm, customer or 'p.id', filters, cut)})" for arm in merged.arms]
             table = f"select u.* from ({_UNION.join(arms)}) u order by {order}{limit}"
-            return (f"from ({table}) {base}" if customer else f"from {ids} p cross join lateral ({table}) {base}"), ""
+            return (
+                f"from ({table}) {base}" if customer else f"from {ids} p cross join lateral ({table}) {base}"
+            ), ""
         named = [
-            self._chained(arm, slot, ids, filters, cut) for arm, slot in zip(merged.arms, merged.slots, strict=True)
+            self._chained(arm, slot, ids, filters, cut)
+            for arm, slot in zip(merged.arms, merged.slots, strict=True)
         ]
         union = _UNION.join(f"select * from {name}" for name in named)
         place_ = f'row_number() over (partition by u."pid" order by {order}) as "place"'
