@@ -85,9 +85,9 @@ class Connected:
 class Timeline:
     """What happened to a customer: rows of several entities as one page, by their time.
 
-    ``types`` names the entities; None takes part of all that the reader may read. The rows of the page are entries:
-    its condition is on their ``at``, its order is the timeline's own, and its nodes are written as an
-    :class:`AnyLinked` is, by entity.
+    ``types`` names the entities, which must be readable; None stands for all that are. The rows of the page are
+    entries: its condition is on their ``at``, its order is the timeline's own, and what it selects of its nodes is
+    told by entity, as in :class:`AnyLinked`.
     """
 
     key: str

@@ -44,7 +44,9 @@ class EntityFieldInfo:
     name: str = strawberry.field(description="Its name in the schema")
     label: str = strawberry.field(description="Its name for people")
     kind: str = strawberry.field(
-        description="COLUMN, MONEY, TO_ONE, TO_MANY, REFERENCE (to a record of any kind), EXPRESSION, BATCH or TIMELINE"
+        description=(
+            "COLUMN, MONEY, TO_ONE, TO_MANY, REFERENCE (to a record of any kind), EXPRESSION, BATCH or TIMELINE"
+        )
     )
     type: str = strawberry.field(description="The GraphQL type of its values, or of the records it leads to")
     choices: list[str] | None = strawberry.field(description="The values it may have, where they are few")

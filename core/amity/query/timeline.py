@@ -1,7 +1,7 @@
 """The timeline of a customer: rows of several entities as one page, in the order of their times.
 
 Each source is cut to the size of the page by itself, in the order of its index; what is left is merged, and cut
-again. The merged rows are entries: a time, an entity and an id, which is how a generic reference leads to a row, and
+again. The merged rows are entries: a time, an entity and an id. That is how a generic reference leads to a row, and
 so the row's own fields are joined as behind one.
 """
 
@@ -62,7 +62,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a page of a timeline is made of. ``slots`` are places in the chain of table expressions, for each arm."""
+    """What a page of a timeline is made of. ``slots`` are places in the chain of table expressions, one an arm."""
 
     arms: tuple[Arm, ...]
     slots: tuple[int, ...]
@@ -172,20 +172,17 @@ class Timelines(Orders):
         base, customer = place
         limit = "" if size is None else f" limit {size}"
         order = self.order_by(ENTRY, "u", keys, backward)
-        cut = partial_order(self, keys, backward, limit)
+        cut = _cut_of(self, keys, backward, limit)
         if self.dialect.lateral:
             arms = [f"({self._cut(arm, customer or 'p.id', filters, cut)})" for arm in merged.arms]
             table = f"select u.* from ({_UNION.join(arms)}) u order by {order}{limit}"
-            return (
-                f"from ({table}) {base}" if customer else f"from {ids} p cross join lateral ({table}) {base}"
-            ), ""
-        named = [
-            self._chained(arm, slot, ids, filters, cut)
-            for arm, slot in zip(merged.arms, merged.slots, strict=True)
-        ]
+            source = "from" if customer else f"from {ids} p cross join lateral"
+            return f"{source} ({table}) {base}", ""
+        slots = zip(merged.arms, merged.slots, strict=True)
+        named = [self._chained(arm, slot, ids, filters, cut) for arm, slot in slots]
         union = _UNION.join(f"select * from {name}" for name in named)
-        place_ = f'row_number() over (partition by u."pid" order by {order}) as "place"'
-        source = f'from (select u.*, {place_} from ({union}) u) {base} join {ids} p on p.id = {base}."pid"'
+        rank = f'row_number() over (partition by u."pid" order by {order}) as "place"'
+        source = f'from (select u.*, {rank} from ({union}) u) {base} join {ids} p on p.id = {base}."pid"'
         return source, "" if size is None else f' where {base}."place" <= {size}'
 
     def _cut(
@@ -270,7 +267,7 @@ class Timelines(Orders):
         self.depth -= 1
 
 
-def partial_order(orders: Orders, keys: Sequence[Key], backward: bool, limit: str) -> Callable[[str], str]:
+def _cut_of(orders: Orders, keys: Sequence[Key], backward: bool, limit: str) -> Callable[[str], str]:
     """How an arm is cut: its entity is the same in all its rows, so that an index has them in order."""
     own = [key for key in keys if key.order.field != "type"]
     return lambda alias: f" order by {orders.order_by(ENTRY, alias, own, backward)}{limit}" if limit else ""
