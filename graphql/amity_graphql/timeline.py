@@ -44,7 +44,7 @@ def timeline_field(
     where = bare("TimelineWhere")
     at = Field("at", optional(filters.kinds[Kind.DATETIME]), "When it happened")
     input_type(where, [at], "Conditions on what stands on a timeline; all of them must be met", own)
-    node = strawberry.union("TimelineNode", description="What stands on a timeline", directives=[own])
+    node = strawberry.union("TimelineNode", description="What stands on a timeline")
     union: Any = Annotated[Union[tuple(rows[item.entity] for item in entries)], node]  # noqa: UP007
     return Field(
         key,

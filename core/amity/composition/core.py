@@ -20,6 +20,7 @@ from ..contracts import (
     Validator,
 )
 from ..entity import Record
+from ..events.history import EVENT_FIELDS
 from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
@@ -63,7 +64,7 @@ class Core(Plugin):
         )
 
     def fields(self) -> Sequence[FieldDeclaration]:
-        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
+        return (*EVENT_FIELDS, *FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS)
 
     def jobs(self) -> Sequence[Job[Any]]:
         return (

@@ -177,6 +177,7 @@ def with_relations(work: Work, entities: Mapping[str, EntityType]) -> Catalog:
                         reference.id_column,
                         entity.description,
                         constant=(reference.type_column, entities[target].code),
+                        newest=declared.newest,
                     ),
                     entity.plugin,
                 )

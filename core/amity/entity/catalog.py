@@ -104,6 +104,8 @@ class ToMany:
     description: str
     constant: tuple[str, str] | None = None
     """For generic references: (column, entity name) that must hold too."""
+    newest: str | None = None
+    """The column whose greatest values come first, where no order is asked for; without one, it is by id."""
     single: bool = False
     """One-to-one, seen from the side that is referred to: a row or null."""
 
@@ -595,6 +597,10 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
         for suffix in ("type", "id"):
             if f"{generic.name}_{suffix}" not in columns:
                 wrong(f"{where}.generic", f"{generic.name} needs a column {generic.name}_{suffix}")
+        if generic.newest is not None and (
+            generic.newest not in columns or columns[generic.newest].kind is not Kind.DATETIME
+        ):
+            wrong(f"{where}.generic", f"newest of {generic.name} is {generic.newest!r}; expected a time column")
 
 
 def is_subclass_named(model: type[Any], name: str) -> bool:

@@ -38,6 +38,7 @@ from ..tree import (
     Connected,
     Constant,
     Cursor,
+    Direction,
     Edges,
     Field,
     Linked,
@@ -48,6 +49,7 @@ from ..tree import (
     Nodes,
     Not,
     One,
+    OrderKey,
     Page,
     PageInfo,
     Part,
@@ -740,6 +742,8 @@ class _Compiler(Timelines):
         target = self.catalog[many.target]
         over = next((link.name for link in target.to_one.values() if link.column.name == many.column), None)
         parent = self._parent(rows, alias, many.column, many.constant, over)
+        if many.newest is not None and not page.order:
+            page = replace(page, order=(OrderKey(many.newest, Direction.DESC),))
         sql = self._page(target, page, parent)
         rows.json_joins.extend(sql.joins)
         return sql.value

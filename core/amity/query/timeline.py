@@ -1,8 +1,8 @@
 """The timeline of a customer: rows of several entities as one page, in the order of their times.
 
 Each source is cut to the size of the page by itself, in the order of its index; what is left is merged, and cut
-again. The merged rows are entries: a time, an entity and an id. That is how a generic reference leads to a row, and
-so the row's own fields are joined as behind one.
+again. The merged rows are entries: a time, an entity and an id. So a generic reference leads to a row, too, and
+the own fields of rows are joined as behind one.
 """
 
 from __future__ import annotations
