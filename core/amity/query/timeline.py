@@ -234,7 +234,8 @@ class Timelines(Orders):
         base = here = self.alias("b")
         entity = arm.entity
         tables = f"{identifier(entity.table)} {base}"
-        predicates = self.visible(entity, base)
+        # what follows from the row that it leads to, visible as well, isn't asked
+        predicates = self.visible(entity, base, _over(entity, arm.path[0]))
         if entity.columns[arm.source.at].nullable:
             predicates.append(f"{base}.{identifier(arm.source.at)} is not null")
         for index, step in enumerate(arm.path):
@@ -249,7 +250,8 @@ class Timelines(Orders):
                 predicates.append(f"{column} = {customer}")
                 break
             there = self.alias("t")
-            met = " and ".join([f'{there}."id" = {column}', *self.visible(target, there)])
+            over = _over(target, arm.path[index + 1])
+            met = " and ".join([f'{there}."id" = {column}', *self.visible(target, there, over)])
             tables += f" join {identifier(target.table)} {there} on {met}"
             entity, here = target, there
         columns = self._columns(arm, base) + (f", {base}.rowid as rid" if rowid else "")
@@ -271,6 +273,11 @@ def _cut_of(orders: Orders, keys: Sequence[Key], backward: bool, limit: str) -> 
     """How an arm is cut: its entity is the same in all its rows, so that an index has them in order."""
     own = [key for key in keys if key.order.field != "type"]
     return lambda alias: f" order by {orders.order_by(ENTRY, alias, own, backward)}{limit}" if limit else ""
+
+
+def _over(entity: EntityType, step: TimelineStep) -> str | None:
+    """The relation that a step follows; None for a generic reference."""
+    return step.relation if step.relation in entity.to_one else None
 
 
 _UNION = " union all "
