@@ -199,15 +199,12 @@ class Reference:
 
     # --- orders ---------------------------------------------------------------------------------------------
 
+    def place(self, entity: EntityType, row: Row, order: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """What an order goes by, of a row."""
+        return [self._path(entity, row, path) for path, _ in _keys(order)]
+
     def ordered(self, entity: EntityType, rows: list[Row], order: Sequence[Mapping[str, Any]]) -> list[Row]:
-        keys: list[tuple[list[str], Direction]] = []
-        for item in order:
-            path: list[str] = []
-            value: Any = item
-            while isinstance(value, Mapping):
-                ((name, value),) = value.items()
-                path.append(name)
-            keys.append((path, Direction(value)))
+        keys = _keys(order)
         final = keys[-1][1].descending if keys else False
         keys.append((["id"], Direction.DESC if final else Direction.ASC))
 
@@ -233,6 +230,18 @@ class Reference:
     ) -> list[Row]:
         candidates = self.rows[entity.name] if rows is None else rows
         return self.ordered(entity, [row for row in candidates if self.meets(entity, row, where)], order)
+
+
+def _keys(order: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], Direction]]:
+    keys: list[tuple[list[str], Direction]] = []
+    for item in order:
+        path: list[str] = []
+        value: Any = item
+        while isinstance(value, Mapping):
+            ((name, value),) = value.items()
+            path.append(name)
+        keys.append((path, Direction(value)))
+    return keys
 
 
 def _sortable(value: Any) -> Any:

@@ -21,7 +21,19 @@ from amity import SYSTEM, AccessDenied, Crm, Principal, Session, Update
 from amity.access.roles import Role, RolePolicy, RowRule, TypeGrant
 from amity.entity import Catalog, decode_id
 from amity.testing import make_crm
-from amity.tree import Compare, Connection
+from amity.tree import (
+    Compare,
+    Connection,
+    Cursor,
+    Edges,
+    Node,
+    Nodes,
+    Page,
+    PageInfo,
+    Scalar,
+    Timeline,
+    TotalCount,
+)
 
 from .test_query_law import START, WORDS, Ask, Company, Figures, asks, companies, fill, make_stages, page
 
@@ -100,6 +112,14 @@ def role_of(catalog: Catalog, case: Case, ids: Mapping[str, Sequence[UUID]]) -> 
     return Role("r", version=case.seed, grants=grants)
 
 
+_ENTRY = Edges("edges", (Cursor("c"), Scalar("at", "at"), Node("n", {"StageMove": (Scalar("id", "id"),)})))
+_INFO = PageInfo("info", (("next", "hasNextPage"), ("end", "endCursor")))
+TIMELINES = tuple(
+    Timeline("t", Page((TotalCount("total"), _ENTRY, _INFO), first=3), types, oldest_first)
+    for types, oldest_first in ((None, False), (("Interaction",), True))
+)
+
+
 async def answers(crm: Crm, principal: Principal, queries: Sequence[tuple[str, Ask]]) -> list[Any]:
     """What each query gives, or how it is refused."""
     found: list[Any] = []
@@ -112,6 +132,12 @@ async def answers(crm: Crm, principal: Principal, queries: Sequence[tuple[str, A
     for name, figures, by in FIGURES:
         try:
             found.append(await crm.acting_as(principal).find(name).aggregate(*figures, by=by))
+        except AccessDenied as error:
+            found.append(str(error))
+    for timeline in TIMELINES:
+        shown = Page((Nodes("nodes", (Scalar("id", "id"), timeline)),))
+        try:
+            found.append((await crm.acting_as(principal).read({"x": Connection("Customer", shown)})).parsed())
         except AccessDenied as error:
             found.append(str(error))
     return found

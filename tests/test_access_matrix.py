@@ -218,6 +218,9 @@ def edge(stand: Stand, names: EntityNames, key: str, group: str, name: str) -> s
             known = [target for target in entity.generic[name].targets if target in stand.names]
             kinds = " ".join(f"... on {target} {{ id }}" for target in known)
             return f"{key} {{ __typename {kinds} }}"
+        case "timeline":
+            kinds = " ".join(f"... on {source.entity} {{ id }}" for source in entity.timeline)
+            return f"{key}(first: 100) {{ totalCount nodes {{ {kinds} }} edges {{ at cursor }} }}"
     return ""
 
 

@@ -41,7 +41,7 @@ async def test_what_was_created_is_selected_in_the_same_operation(crm: Crm) -> N
               name kind lifecycle customFields version
               organization { name members { totalCount } }
               externalIds { nodes { system externalId } }
-              events { nodes { type actor origin } }
+              history { nodes { type actor origin } }
             }
             userErrors { code }
           }
@@ -63,7 +63,7 @@ async def test_what_was_created_is_selected_in_the_same_operation(crm: Crm) -> N
             "version": 1,
             "organization": {"name": "Acme", "members": {"totalCount": "3"}},
             "externalIds": {"nodes": [{"system": "shop", "externalId": "17"}]},
-            "events": {"nodes": [{"type": "customer.created", "actor": "system", "origin": None}]},
+            "history": {"nodes": [{"type": "customer.created", "actor": "system", "origin": None}]},
         },
         "userErrors": [],
     }

@@ -45,6 +45,7 @@ DECLARATIONS = (
     contracts.Scorer,
     contracts.Scored,
     contracts.Purchases,
+    contracts.TimelineEntry,
     contracts.Job,
     contracts.Context,
 )

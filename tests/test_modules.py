@@ -126,4 +126,4 @@ async def test_a_rename_in_the_schema_loses_nothing(server_url: str | None) -> N
             assert list(result.ids) == [id]
             found = await session.find("Client").select(Related("external_ids", ["external_id"]), "name").get(id)
             assert found == {"external_ids": [{"external_id": "7"}], "name": "Ann Lee"}
-            assert await session.find("Client").select("id").where({"events": {"some": {}}}).count() == 1
+            assert await session.find("Client").select("id").where({"history": {"some": {}}}).count() == 1

@@ -403,6 +403,20 @@ class Purchases:
 
 
 @dataclass(frozen=True)
+class TimelineEntry:
+    """Puts the rows of an entity on the timeline of their customers.
+
+    ``at`` is the time column that says when they happened; rows without a time are left out. ``customer`` is the
+    reference to Customer, or several that lead there, joined by dots: ``"order.customer"``. Where one of them is
+    generic, the rest is followed from every entity that has it.
+    """
+
+    entity: type[Record]
+    at: str
+    customer: str = "customer"
+
+
+@dataclass(frozen=True)
 class Job(Generic[I]):
     """Work in the background, kept in a table: what was enqueued is run at least once, whatever is killed when.
 

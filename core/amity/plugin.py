@@ -25,6 +25,7 @@ from .contracts import (
     RolePermission,
     Scorer,
     Subscriber,
+    TimelineEntry,
     Validator,
 )
 from .entity import Record
@@ -121,6 +122,10 @@ class Plugin(Generic[S]):
         """Which rows of this plugin's entities are purchases of customers."""
         return ()
 
+    def timeline(self) -> Sequence[TimelineEntry]:
+        """Which entities stand on the timeline of customers, and by which time."""
+        return ()
+
     def jobs(self) -> Sequence[Job[Any]]:
         """Work in the background."""
         return ()
@@ -159,6 +164,7 @@ HOOKS: tuple[str, ...] = (
     "needs",
     "scorers",
     "purchases",
+    "timeline",
     "jobs",
     "channels",
     "commands",

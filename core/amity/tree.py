@@ -82,6 +82,21 @@ class Connected:
 
 
 @dataclass(frozen=True)
+class Timeline:
+    """What happened to a customer: rows of several entities as one page, by their time.
+
+    ``types`` names the entities, which must be readable; None stands for all that are. The rows of the page are
+    entries: its condition is on their ``at``, its order is the timeline's own, and what it selects of its nodes is
+    told by entity, as in :class:`AnyLinked`.
+    """
+
+    key: str
+    page: Page
+    types: tuple[str, ...] | None = None
+    oldest_first: bool = False
+
+
+@dataclass(frozen=True)
 class Can:
     """What the reader may do with the row: ``parts`` are (key, "update" | "delete" | "__typename")."""
 
@@ -111,8 +126,12 @@ class Aggregated:
     groups: Groups
 
 
-Field = Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Can | Batched | Aggregated
+Field = (
+    Scalar | Money | Computed | Constant | Linked | AnyLinked | Connected | Timeline | Can | Batched | Aggregated
+)
 Selection = tuple[Field, ...]
+Choices = Mapping[str, Selection]
+"""What is selected of a row that may be of several entities, by the entity."""
 
 # --- conditions ---------------------------------------------------------------------------------------------
 
@@ -254,15 +273,15 @@ class Nodes:
     """The rows of the page, as a list."""
 
     key: str
-    fields: Selection
+    fields: Selection | Choices
 
 
 @dataclass(frozen=True)
 class Edges:
-    """The rows of the page as edges; ``parts`` are cursor, node and constants."""
+    """The rows of the page as edges; ``parts`` are cursor, node, constants and columns of the row."""
 
     key: str
-    parts: tuple[Cursor | Node | Constant, ...]
+    parts: tuple[Cursor | Node | Constant | Scalar, ...]
 
 
 @dataclass(frozen=True)
@@ -273,7 +292,7 @@ class Cursor:
 @dataclass(frozen=True)
 class Node:
     key: str
-    fields: Selection
+    fields: Selection | Choices
 
 
 @dataclass(frozen=True)

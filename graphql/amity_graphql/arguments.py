@@ -105,6 +105,10 @@ class Arguments:
             }
         return self._operators(value)
 
+    def conditions(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Conditions on plain columns, by their names in the core."""
+        return {name: value and self._operators(value) for name, value in given.items()}
+
     def _operators(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return {operator: self._operand(operator, value) for operator, value in given.items()}
 

@@ -18,7 +18,7 @@ from .names import EntityNames, Named, label
 from .parts import Info
 from .roots import RootField
 
-Group = Literal["COLUMN", "MONEY", "TO_ONE", "TO_MANY", "REFERENCE", "EXPRESSION", "BATCH"]
+Group = Literal["COLUMN", "MONEY", "TO_ONE", "TO_MANY", "REFERENCE", "EXPRESSION", "BATCH", "TIMELINE"]
 _GROUPS: Mapping[str, Group] = {
     "column": "COLUMN",
     "money": "MONEY",
@@ -28,6 +28,7 @@ _GROUPS: Mapping[str, Group] = {
     "generic": "REFERENCE",
     "expression": "EXPRESSION",
     "batch": "BATCH",
+    "timeline": "TIMELINE",
 }
 
 
@@ -43,7 +44,9 @@ class EntityFieldInfo:
     name: str = strawberry.field(description="Its name in the schema")
     label: str = strawberry.field(description="Its name for people")
     kind: str = strawberry.field(
-        description="COLUMN, MONEY, TO_ONE, TO_MANY, REFERENCE (to a record of any kind), EXPRESSION or BATCH"
+        description=(
+            "COLUMN, MONEY, TO_ONE, TO_MANY, REFERENCE (to a record of any kind), EXPRESSION, BATCH or TIMELINE"
+        )
     )
     type: str = strawberry.field(description="The GraphQL type of its values, or of the records it leads to")
     choices: list[str] | None = strawberry.field(description="The values it may have, where they are few")
@@ -205,3 +208,5 @@ def _about(entity: EntityType, item: Named) -> tuple[str, bool, str | None, str,
         case "batch":
             batch = entity.batches[item.name]
             return "JSON", True, None, batch.plugin, batch.description, ()
+        case "timeline":
+            return "TimelineNode", False, None, "core", "What happened to it, by time", ()

@@ -13,10 +13,11 @@ from typing import Literal
 from amity.change.input import has_external_ids, required, writable
 from amity.composition import Composition
 from amity.entity import Catalog, Column, EntityType, Kind, camel
+from amity.entity.catalog import TIMELINE
 
 AGGREGATE = "Aggregate"
 """What the fields with figures of rows end in."""
-Group = Literal["column", "money", "to_one", "single", "to_many", "generic", "expression", "batch"]
+Group = Literal["column", "money", "to_one", "single", "to_many", "generic", "expression", "batch", "timeline"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def _names(catalog: Catalog, entity: EntityType, known: set[str]) -> EntityNames
     money = [("money", key) for key in entity.currencies]
     expressions = [("expression", key) for key in entity.expressions if key not in entity.currencies]
     batches = [("batch", key) for key in entity.batches]
-    fields = _index([*columns, *money, *to_one, *generic, *to_many, *expressions, *batches])
+    timeline = [("timeline", TIMELINE)] if known & {item.entity for item in entity.timeline} else []
+    fields = _index([*columns, *money, *to_one, *generic, *to_many, *expressions, *batches, *timeline])
     # a filter and an input name a reference by its id, too
     ids = [("column", relation.column.name) for relation in entity.to_one.values()]
     ids += [("column", item.id_column) for item in entity.generic.values()]

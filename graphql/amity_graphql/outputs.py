@@ -14,6 +14,7 @@ from .filters import PYTHON, Filters
 from .names import EntityNames, label, pascal
 from .provenance import Source
 from .scalars import BigInt
+from .timeline import timeline_field
 from .values import Values
 
 
@@ -125,6 +126,8 @@ class Outputs:
             return self._computed(entity, key, item.name, PYTHON[entity.expressions[item.name].kind])
         if item.group == "batch":
             return self._batch(entity, key, item.name)
+        if item.group == "timeline":
+            return timeline_field(key, entity, self.rows, PageInfo, self.filters, self.sources)
         many = entity.to_many[item.name]
         other = self.names[many.target].entity
         source = self.sources(other.plugin) if other.plugin != entity.plugin else None

@@ -212,13 +212,20 @@ def _used_by_page(catalog: Catalog, entity: EntityType, page: tree.Page) -> Iter
             target = catalog[str(target.leads_to(step))]
         if key.field in target.expressions:
             yield target.expressions[key.field].plugin
+    yield from _used_by_parts(catalog, entity, page)
+
+
+def _used_by_parts(catalog: Catalog, entity: EntityType | None, page: tree.Page) -> Iterator[str]:
+    """``entity`` is that of the rows, None where they are of several."""
     for part in page.parts:
-        if isinstance(part, tree.Nodes):
-            yield from _used_by_fields(catalog, entity, part.fields)
-        elif isinstance(part, tree.Edges):
-            for inner in part.parts:
-                if isinstance(inner, tree.Node):
-                    yield from _used_by_fields(catalog, entity, inner.fields)
+        for item in part.parts if isinstance(part, tree.Edges) else (part,):
+            if not isinstance(item, (tree.Nodes, tree.Node)):
+                continue
+            if isinstance(item.fields, Mapping):
+                for name, fields in item.fields.items():
+                    yield from _used_by_fields(catalog, catalog[name], fields)
+            elif entity is not None:
+                yield from _used_by_fields(catalog, entity, item.fields)
 
 
 def _used_by_fields(catalog: Catalog, entity: EntityType, fields: tree.Selection) -> Iterator[str]:
@@ -232,6 +239,8 @@ def _used_by_fields(catalog: Catalog, entity: EntityType, fields: tree.Selection
                     yield from _used_by_fields(catalog, catalog[target], inner)
             case tree.Connected(_, name, page):
                 yield from _used_by_page(catalog, catalog[entity.to_many[name].target], page)
+            case tree.Timeline(_, page):
+                yield from _used_by_parts(catalog, None, page)
 
 
 def _used_by_condition(catalog: Catalog, entity: EntityType, condition: tree.Condition) -> Iterator[str]:

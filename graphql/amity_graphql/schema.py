@@ -44,6 +44,7 @@ from .provenance import Source
 from .roots import RootField, aggregate, reads
 from .scalars import SCALARS
 from .settings import GraphQLSettings
+from .timeline import TYPES as TIMELINE_TYPES
 from .values import Listed, Nullable, Object, Shape, Values
 from .writes import MoneyInput, OnError, UserError, Writes
 
@@ -60,6 +61,7 @@ _OWN_TYPES = (
     "UserError",
     "OnError",
     *SHARED,
+    *TIMELINE_TYPES,
 )
 
 

@@ -19,6 +19,7 @@ from .arguments import Slice
 from .errors import told
 from .groups import grouped
 from .outputs import VIEWER_CAN
+from .timeline import timeline
 from .values import Leaf, Listed, Nullable, Object, Shape
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Selections:
         return tuple(parts)
 
     def names(self, type_: GraphQLObjectType, details: Details) -> tuple[tuple[str, str], ...]:
+        """Keys and names of the fields that are selected of a type."""
         return tuple((key, nodes[0].node.name.value) for key, nodes in self.collected(type_, details))
 
     def _field(self, entity: EntityType, type_: GraphQLObjectType, key: str, nodes: Details) -> tree.Field:
@@ -113,6 +115,8 @@ class Selections:
             case "to_many":
                 target = catalog[entity.to_many[named.name].target]
                 return tree.Connected(key, named.name, self._connected(target, type_, nodes))
+            case "timeline":
+                return timeline(self, key, entity, self.arguments(type_, nodes[0]), nodes)
             case "batch":
                 return self._batched(entity, type_, key, named.name, nodes)
 
@@ -187,4 +191,5 @@ class Selections:
         return get_argument_values(field, item.node, self.executor.variable_values, item.fragment_variable_values)
 
     def collected(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details]]:
+        """What is selected of a type, by the keys of the answer."""
         return list(self.executor.collect_subfields(type_, details).grouped_field_set.items())

@@ -16,11 +16,13 @@ from ..contracts import (
     Purchases,
     RoleGrant,
     RolePermission,
+    TimelineEntry,
     Validator,
     expression,
 )
 from ..entity import Record
 from ..entity.expression import Field, Percent
+from ..events.history import EVENT_FIELDS
 from ..messaging.attachments import FETCH_MEDIA
 from ..messaging.connections import CONNECTION_ACTIONS, MANAGE_CONNECTIONS
 from ..messaging.consent import CONSENT_ACTIONS, CONSENT_FIELDS, RECORD_CONSENT
@@ -32,7 +34,7 @@ from ..messaging.outbox import SEND_MESSAGES
 from ..messaging.receipts import APPLY_RECEIPTS
 from ..messaging.send import SEND_MESSAGE, SENDING_ACTIONS
 from ..messaging.templates import SAVE_TEMPLATE, TEMPLATE_ACTIONS
-from ..model import CORE_ENTITIES, Deal
+from ..model import CORE_ENTITIES, Deal, Interaction, StageMove
 from ..plugin import Plugin
 from ..principals.actions import ACCESS_ACTIONS, ACCESS_PERMISSIONS, OWN_ACCOUNT
 from ..principals.admins import LAST_ADMINISTRATOR
@@ -72,7 +74,7 @@ class Core(Plugin):
         )
 
     def fields(self) -> Sequence[FieldDeclaration]:
-        return (*FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS, WEIGHTED_VALUE)
+        return (*EVENT_FIELDS, *FILE_FIELDS, *HTML_FIELDS, *CONSENT_FIELDS, WEIGHTED_VALUE)
 
     def jobs(self) -> Sequence[Job[Any]]:
         return (
@@ -106,6 +108,12 @@ class Core(Plugin):
             RolePermission(ADMIN, EVERY),
             *(RolePermission("agent", item.name) for item in front),
             RolePermission("read-only", OWN_ACCOUNT.name),
+        )
+
+    def timeline(self) -> Sequence[TimelineEntry]:
+        return (
+            TimelineEntry(Interaction, at="occurred_at"),
+            TimelineEntry(StageMove, at="moved_at", customer="entity.customer"),
         )
 
     def purchases(self) -> Sequence[Purchases]:

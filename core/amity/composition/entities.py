@@ -11,10 +11,11 @@ from typing import Any
 
 from ..contracts import BatchDeclaration, ExpressionDeclaration, Owned
 from ..entity import BatchField, Catalog, EntityType, ExpressionField, Kind, Record, ToMany, camel, snake
-from ..entity.catalog import describe, indexes_of, is_subclass_named
+from ..entity.catalog import TIMELINE, describe, indexes_of, is_subclass_named
 from ..entity.kinds import ExpressionProblem, kind_of
 from .custom import with_custom_fields
 from .scoring import score_entities
+from .timeline import with_timeline
 from .values import Composition, PluginInfo
 from .work import Work, hook, typed
 
@@ -39,7 +40,8 @@ def catalog(work: Work, composition: Composition, scorers: Mapping[str, Owned[An
     work.done()
     by_name = {entity.name: entity for entity in resolve(work, entities, references)}
     work.done()
-    composed = with_fields(work, composition, with_relations(work, by_name))
+    related = with_timeline(work, composition, with_relations(work, by_name))
+    composed = with_fields(work, composition, related)
     return with_custom_fields(work, composed)
 
 
@@ -177,6 +179,7 @@ def with_relations(work: Work, entities: Mapping[str, EntityType]) -> Catalog:
                         reference.id_column,
                         entity.description,
                         constant=(reference.type_column, entities[target].code),
+                        newest=declared.newest,
                     ),
                     entity.plugin,
                 )
@@ -203,6 +206,8 @@ def with_fields(work: Work, composition: Composition, catalog: Catalog) -> Catal
     }
     for entity in catalog.values():
         taken[entity.name] |= {camel(name): entity.plugin for name in entity.field_names()}
+        if entity.timeline:
+            taken[entity.name][TIMELINE] = "core"
     for info, item in hook(work, composition, "fields"):
         if not typed(work, info, "fields", item, ExpressionDeclaration, BatchDeclaration):
             continue

@@ -40,6 +40,8 @@ __all__ = [
     "Kind",
     "MoneyField",
     "Problem",
+    "TimelineSource",
+    "TimelineStep",
     "ToMany",
     "ToOne",
     "camel",
@@ -105,6 +107,8 @@ class ToMany:
     description: str
     constant: tuple[str, str] | None = None
     """For generic references: (column, entity name) that must hold too."""
+    newest: str | None = None
+    """The column whose greatest values come first, where no order is asked for; without one, it is by id."""
     single: bool = False
     """One-to-one, seen from the side that is referred to: a row or null."""
 
@@ -120,6 +124,27 @@ class GenericReference:
     back: str
     description: str
     nullable: bool
+
+
+@dataclass(frozen=True)
+class TimelineStep:
+    """A reference on the way from a row to its customer, and the entity that it leads to."""
+
+    relation: str
+    target: str
+
+
+@dataclass(frozen=True)
+class TimelineSource:
+    """Rows that take part in the timeline of a customer: ``at`` is when they happened.
+
+    There are several ``paths`` where a generic reference leads to several entities that lead on to a customer.
+    """
+
+    entity: str
+    plugin: str
+    at: str
+    paths: tuple[tuple[TimelineStep, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -167,6 +192,10 @@ class BatchField:
     deprecated: str | None = None
 
 
+TIMELINE = "timeline"
+"""The field of what has a timeline."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with an entity declaration: where and what."""
@@ -198,6 +227,8 @@ class EntityType:
     batches: Mapping[str, BatchField]
     custom: Mapping[str, CustomField] = field(default_factory=lambda: MappingProxyType({}))
     """Fields that the settings add; they are among the columns, money and relations too."""
+    timeline: tuple[TimelineSource, ...] = ()
+    """What takes part in the timeline of such a row."""
 
     @cached_property
     def kept(self) -> dict[Any, Any]:
@@ -582,6 +613,10 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
         for suffix in ("type", "id"):
             if f"{generic.name}_{suffix}" not in columns:
                 wrong(f"{where}.generic", f"{generic.name} needs a column {generic.name}_{suffix}")
+        if generic.newest is not None and (
+            generic.newest not in columns or columns[generic.newest].kind is not Kind.DATETIME
+        ):
+            wrong(f"{where}.generic", f"newest of {generic.name} is {generic.newest!r}; expected a time column")
 
 
 def is_subclass_named(model: type[Any], name: str) -> bool:

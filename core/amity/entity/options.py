@@ -19,12 +19,14 @@ class Generic:
     """A reference to a row of any entity, kept in two columns, ``<name>_type`` and ``<name>_id``.
 
     ``related_name`` is the relation that the referenced entities get; ``to`` names the class that they must
-    derive from (``"Entity"``: all of them). The rows are deleted and restored with what they refer to.
+    derive from (``"Entity"``: all of them). ``newest`` is a time column: that relation has the newest rows first,
+    unless another order is asked for. The rows are deleted and restored with what they refer to.
     """
 
     name: str
     related_name: str
     to: str = "Entity"
+    newest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Event(Record):
 
     options = EntityOptions(
         prefix="evt",
-        generic=(Generic("entity", related_name="events", to="Entity"),),
+        generic=(Generic("entity", related_name="history", newest="occurred_at"),),
         indexes=(
             SqlIndex("log", "(batch, number)", unique=True),
             SqlIndex("entity", "(entity_id, occurred_at DESC, id DESC)"),

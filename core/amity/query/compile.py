@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -34,12 +36,14 @@ from ..tree import (
     AnyOf,
     Batched,
     Can,
+    Choices,
     Compare,
     Computed,
     Condition,
     Connected,
     Constant,
     Cursor,
+    Direction,
     Edges,
     Field,
     Groups,
@@ -51,6 +55,7 @@ from ..tree import (
     Nodes,
     Not,
     One,
+    OrderKey,
     Page,
     PageInfo,
     Part,
@@ -60,6 +65,7 @@ from ..tree import (
     Scalar,
     Selection,
     Through,
+    Timeline,
     TotalCount,
 )
 from . import cursor as cursors
@@ -67,9 +73,10 @@ from .aggregates import GroupSql, records
 from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
-from .orders import Key, Orders
+from .orders import Key
 from .rows import MAX_JOINS, PageShape, PageSql, Parent, Rows, too_many_joins
 from .statement import BatchPlan, ComputedUse, Statement, Step
+from .timeline import ENTRY, RECORD, Merged, Timelines
 
 
 def compile_roots(
@@ -94,7 +101,7 @@ MAX_LINKS = 7
 """Levels of to-one relations below a row. SQLite's parser takes nine."""
 
 
-class _Compiler(Orders):
+class _Compiler(Timelines):
     """Pages, rows and objects."""
 
     def __init__(
@@ -107,7 +114,6 @@ class _Compiler(Orders):
     ) -> None:
         super().__init__(catalog, rights, dialect)
         self.without_expressions = without_expressions
-        self.ctes: list[str] = []
         self.batches: list[BatchPlan] = []
         self.computed: list[ComputedUse] = []
         self.root = ""
@@ -220,7 +226,9 @@ class _Compiler(Orders):
 
     # --- pages ----------------------------------------------------------------------------------------------
 
-    def _page(self, entity: EntityType, page: Page, parent: Parent | None) -> PageSql:
+    def _page(
+        self, entity: EntityType, page: Page, parent: Parent | None, merged: Merged | None = None
+    ) -> PageSql:
         """A page of rows: its table expressions, and its JSON as seen from where it is joined."""
         keys = self.keys(entity, page.order)
         backward = page.last is not None
@@ -233,7 +241,7 @@ class _Compiler(Orders):
         rows.counted = any(_looks_ahead(part) for part in page.parts)
         before = self.expected
         self._expect(1 if limit is None else limit)
-        shape = PageShape(rows, keys, page, cursors.digest(entity, [key.order for key in keys]))
+        shape = PageShape(rows, keys, page, cursors.digest(entity, [key.order for key in keys]), merged)
         counts: list[str] = []
         for part in page.parts:
             match part:
@@ -255,7 +263,7 @@ class _Compiler(Orders):
             name, joined = self._write_page(shape, parent, backward)
             joins.append(joined)
         if counts:
-            total, joined = self._count(entity, page, parent, inline)
+            total, joined = self._count(entity, page, parent, inline, merged)
             joins.append(joined)
         pairs = []
         for key, build in assembled:
@@ -281,10 +289,15 @@ class _Compiler(Orders):
         on = f"{name}.pid = {parent.seen}" if parent else "1 = 1"
         return f" left join {name} on {on}"
 
-    def _nodes(self, shape: PageShape, key: str, fields: Selection) -> Callable[[str], str]:
+    def _nodes(self, shape: PageShape, key: str, fields: Selection | Choices) -> Callable[[str], str]:
         with self.at(key, "[]"):
-            value = self._object(shape.rows, shape.rows.entity, shape.rows.base, fields)
+            value = self._row(shape.rows, fields)
         return self._list(shape, value)
+
+    def _row(self, rows: Rows, fields: Selection | Choices) -> str:
+        if isinstance(fields, Mapping):
+            return self._any_linked(rows, rows.entity, rows.base, RECORD, fields)
+        return self._object(rows, rows.entity, rows.base, fields)
 
     def _edges(self, shape: PageShape, edges: Edges) -> Callable[[str], str]:
         pairs: list[tuple[str, str]] = []
@@ -294,9 +307,11 @@ class _Compiler(Orders):
                     pairs.append((part.key, self._cursor(shape)))
                 elif isinstance(part, Constant):
                     pairs.append((part.key, literal(part.value)))
+                elif isinstance(part, Scalar):
+                    pairs.append((part.key, self._field(shape.rows, shape.rows.entity, shape.rows.base, part)))
                 else:
                     with self.at(part.key):
-                        value = self._object(shape.rows, shape.rows.entity, shape.rows.base, part.fields)
+                        value = self._row(shape.rows, part.fields)
                     pairs.append((part.key, value))
         return self._list(shape, self.dialect.object(pairs))
 
@@ -380,10 +395,6 @@ class _Compiler(Orders):
     def _write_page(self, shape: PageShape, parent: Parent | None, backward: bool) -> tuple[str, str]:
         """``r``, ``q`` and ``j`` of a page: the name of ``j``, and how it is joined."""
         rows, entity = shape.rows, shape.rows.entity
-        inner = self.alias("b")
-        over = parent.over if parent else None
-        predicates = [*self.visible(entity, inner, over), *self._filters(entity, inner, shape)]
-        order = self.order_by(entity, inner, shape.keys, backward)
         outer_order = self.order_by(entity, rows.base, shape.keys, backward)
         for key in shape.keys:
             self._used_by_key(rows, key)
@@ -396,19 +407,13 @@ class _Compiler(Orders):
             head += f"row_number() over ({partition}order by {outer_order}) as rn, "
         if rows.counted:
             head += f"count(*) over ({partition.strip()}) as cnt, "
-        if grouped:
+        if shape.merged is not None:
             assert parent is not None
-            source, after = self._of_parent(rows, parent, inner, predicates, order, limit)
+            filters = partial(self._filters, ENTRY, shape=shape)
+            place = (rows.base, parent.seen) if rows.inline else (rows.base, None)
+            source, after = self.merged(shape.merged, parent.ids, place, filters, shape.keys, backward, fetched)
         else:
-            if parent is not None:
-                predicates = [*parent.predicates(inner, parent.seen), *predicates]
-            columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
-            where = f" where {' and '.join(predicates)}" if predicates else ""
-            source = (
-                f"from (select {columns} from {identifier(entity.table)} {inner}{where} "
-                f"order by {order}{limit}) {rows.base}"
-            )
-            after = ""
+            source, after = self._of_entity(shape, parent, backward, limit)
         sort = f"{'r.pid, ' if grouped else ''}r.rn{' desc' if backward else ''}"
         if not self._ranked(shape):
             sort = self._sorted(shape, backward)
@@ -433,6 +438,22 @@ class _Compiler(Orders):
         if grouped:
             body = f"select q.pid as pid, {aggregates} from {items} q group by q.pid"
         return name, self._joined(name, body, parent, rows.inline)
+
+    def _of_entity(self, shape: PageShape, parent: Parent | None, backward: bool, limit: str) -> tuple[str, str]:
+        """The rows of a page, from the table of its entity: ``from …``, and what comes behind the joins."""
+        rows, entity = shape.rows, shape.rows.entity
+        inner = self.alias("b")
+        over = parent.over if parent else None
+        predicates = [*self.visible(entity, inner, over), *self._filters(entity, inner, shape)]
+        order = self.order_by(entity, inner, shape.keys, backward)
+        if parent is not None and not rows.inline:
+            return self._of_parent(rows, parent, inner, predicates, order, limit)
+        if parent is not None:
+            predicates = [*parent.predicates(inner, parent.seen), *predicates]
+        columns = ", ".join(f"{inner}.{identifier(name)}" for name in {"id": None, **rows.used})
+        where = f" where {' and '.join(predicates)}" if predicates else ""
+        table = f"select {columns} from {identifier(entity.table)} {inner}{where} order by {order}{limit}"
+        return f"from ({table}) {rows.base}", ""
 
     def _sorted(self, shape: PageShape, backward: bool) -> str:
         """The order of a page, by outputs of its ``r``."""
@@ -511,9 +532,15 @@ class _Compiler(Orders):
             f" where {rows.base}.rowid in ({chosen})",
         )
 
-    def _count(self, entity: EntityType, page: Page, parent: Parent | None, inline: bool) -> tuple[str, str]:
+    def _count(
+        self, entity: EntityType, page: Page, parent: Parent | None, inline: bool, merged: Merged | None = None
+    ) -> tuple[str, str]:
         """``n``: how many rows there are, whatever the page; its name, and how it is joined."""
         name = f"n{self.slot()}"
+        if merged is not None:
+            assert parent is not None
+            found = self.counted(merged, parent.ids, parent.seen if inline else None, page.where)
+            return name, self._joined(name, found, parent, inline)
         alias = self.alias("b")
         predicates = self.visible(entity, alias, parent.over if parent else None)
         if page.where is not None:
@@ -573,6 +600,9 @@ class _Compiler(Orders):
             case Aggregated(key, name, groups):
                 with self.at(key):
                     return self._aggregated(rows, entity, alias, name, groups)
+            case Timeline(key):
+                with self.at(key):
+                    return self._timeline(rows, entity, alias, item)
             case Can(_, parts):
                 return self._can(rows, entity, alias, parts)
         raise TypeError(f"{item!r} is no field")
@@ -733,44 +763,65 @@ class _Compiler(Orders):
         return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]
 
     def _connected(self, rows: Rows, entity: EntityType, alias: str, name: str, page: Page) -> str:
-        target, parent = self._parent(rows, entity, alias, name)
+        target, parent = self._related_to(rows, entity, alias, name)
+        newest = entity.to_many[name].newest
+        if newest is not None and not page.order:
+            page = replace(page, order=(OrderKey(newest, Direction.DESC),))
         sql = self._page(target, page, parent)
         rows.json_joins.extend(sql.joins)
         return sql.value
 
     def _aggregated(self, rows: Rows, entity: EntityType, alias: str, name: str, groups: Groups) -> str:
-        target, parent = self._parent(rows, entity, alias, name)
+        target, parent = self._related_to(rows, entity, alias, name)
         sql = self._groups(target, groups, parent)
         rows.json_joins.extend(sql.joins)
         return sql.value
 
-    def _parent(self, rows: Rows, entity: EntityType, alias: str, name: str) -> tuple[EntityType, Parent]:
+    def _related_to(self, rows: Rows, entity: EntityType, alias: str, name: str) -> tuple[EntityType, Parent]:
         """What a to-many relation leads to, and the rows that it hangs on."""
         self.follow(entity, name)
         many = entity.to_many[name]
         target = self.catalog[many.target]
+        over = next((link.name for link in target.to_one.values() if link.column.name == many.column), None)
+        return target, self._parent(rows, alias, many.column, many.constant, over)
+
+    def _timeline(self, rows: Rows, entity: EntityType, alias: str, item: Timeline) -> str:
+        merged = self.sources(entity, item, self.slot)
+        page = replace(item.page, order=merged.order, parts=merged.narrowed(item.page.parts))
+        sql = self._page(ENTRY, page, self._parent(rows, alias, "id"), merged)
+        rows.json_joins.extend(sql.joins)
+        return sql.value
+
+    def _parent(
+        self,
+        rows: Rows,
+        alias: str,
+        belongs: str,
+        constant: tuple[str, str] | None = None,
+        over: str | None = None,
+    ) -> Parent:
+        """The rows of an alias, for a page that hangs on them; ``belongs`` is the column that leads back."""
         seen = rows.output(rows.column(alias, "id"))
         column = seen.removeprefix("r.")
         distinct = rows.distinct and alias == rows.base
         shown = f" and r.rn <= {rows.limit}" if rows.counted and rows.limit is not None else ""
-        constant = f" = {literal(many.constant[1])}" if many.constant else ""
-        parent = Parent(
+        return Parent(
             ids=(
                 f"(select {'' if distinct else 'distinct '}r.{column} as id from {rows.name} r "
                 f"where r.{column} is not null{shown})"
             ),
             seen=seen,
-            column=many.column,
-            constant=f"{identifier(many.constant[0])}{constant}" if many.constant else None,
+            column=belongs,
+            constant=f"{identifier(constant[0])} = {literal(constant[1])}" if constant else None,
             distinct=distinct,
-            over=next((link.name for link in target.to_one.values() if link.column.name == many.column), None),
+            over=over,
         )
-        return target, parent
 
     def _batched(self, rows: Rows, entity: EntityType, alias: str, item: Batched) -> tuple[str, str]:
         self.use(entity, item.name)
         declared = entity.batches[item.name]
-        hidden = f" {item.key}"  # no GraphQL alias can be this
+        # no GraphQL alias can be this; rows of several entities may stand in one list
+        hidden = f" {entity.name} {item.key}"
         self.batches.append(BatchPlan(self.root, (*self.path,), item, entity, hidden))
         needs = _needed(self.catalog, entity, declared.needs)
         with self.at(hidden):
@@ -794,10 +845,11 @@ def _looks_ahead(part: Part) -> bool:
 def _of(page: Page) -> Iterator[Selection]:
     """What a page selects of its rows."""
     for part in page.parts:
-        if isinstance(part, Nodes):
-            yield part.fields
-        elif isinstance(part, Edges):
-            yield from (item.fields for item in part.parts if isinstance(item, Node))
+        nodes = (part,) if isinstance(part, Nodes) else part.parts if isinstance(part, Edges) else ()
+        for item in nodes:
+            if isinstance(item, (Nodes, Node)):
+                fields = item.fields
+                yield (AnyLinked("", RECORD, fields),) if isinstance(fields, Mapping) else fields
 
 
 def _shares(fields: Selection) -> bool:
@@ -806,7 +858,7 @@ def _shares(fields: Selection) -> bool:
 
 
 def _shares_below(item: Field) -> bool:
-    if isinstance(item, Connected):
+    if isinstance(item, (Connected, Timeline)):
         return any(map(_shares, _of(item.page)))
     if isinstance(item, Aggregated):
         return _hanging(item.groups)
@@ -815,7 +867,9 @@ def _shares_below(item: Field) -> bool:
 
 def _hangs(fields: Selection) -> bool:
     """Whether there is a page, or are groups, anywhere below."""
-    return any(isinstance(item, (Connected, Aggregated)) or any(map(_hangs, _linked(item))) for item in fields)
+    return any(
+        isinstance(item, (Connected, Timeline, Aggregated)) or any(map(_hangs, _linked(item))) for item in fields
+    )
 
 
 def _hanging(groups: Groups) -> bool:

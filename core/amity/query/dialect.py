@@ -42,6 +42,10 @@ class Dialect:
     def placeholder(self, number: int, kind: Kind, many: bool = False) -> str:
         raise NotImplementedError
 
+    def constant(self, text: str) -> str:
+        """A text of ours as a column, which compares and sorts like those of tables."""
+        return literal(text)
+
     def store(self, value: Any, kind: Kind) -> Any:
         """A Python value as the driver takes it for a column of this kind."""
         return encode(kind, value, self.name)
@@ -314,6 +318,9 @@ class PostgreSQLDialect(Dialect):
         # times go as text: the driver takes the first and the last of them for infinity
         text = f"::text{several}" if kind in (Kind.DATETIME, Kind.DATE) else ""
         return f"${number}{text}::{self.types[kind]}{several}"
+
+    def constant(self, text: str) -> str:
+        return f'{literal(text)}::text collate "C"'
 
     def store(self, value: Any, kind: Kind) -> Any:
         if kind in (Kind.DATETIME, Kind.DATE) and value is not None:

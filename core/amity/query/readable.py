@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..access import AccessDenied, Rights
 from ..entity import Catalog, EntityType
-from .conditions import Conditions
+from ..entity.catalog import TIMELINE
+from ..tree import Page, Timeline
 from .dialect import DIALECTS
+from .timeline import Timelines
 
 
 def refusal(catalog: Catalog, rights: Rights, entity: EntityType, name: str) -> AccessDenied | None:
@@ -13,7 +15,7 @@ def refusal(catalog: Catalog, rights: Rights, entity: EntityType, name: str) -> 
 
     It is found by what compiling asks for: an expression and a batch field need all that they are made from.
     """
-    asking = Conditions(catalog, rights, DIALECTS["sqlite"])
+    asking = Timelines(catalog, rights, DIALECTS["sqlite"])
     try:
         asking.readable(entity)
         if name in entity.to_one or name in entity.to_many:
@@ -25,6 +27,8 @@ def refusal(catalog: Catalog, rights: Rights, entity: EntityType, name: str) -> 
             asking.use(entity, name)
             for need in entity.batches[name].needs:
                 asking.follow_path(need.split("."), entity, "t")
+        elif name == TIMELINE and entity.timeline:
+            asking.sources(entity, Timeline("", Page(())), lambda: 0)
         elif name in entity.columns:
             asking.value(entity, "t", name)
         else:

@@ -9,6 +9,7 @@ from ..tree import Page
 from .dialect import identifier
 from .errors import QueryError
 from .orders import Key
+from .timeline import Merged
 
 MAX_JOINS = 50
 """To-one relations that one page of rows can follow. SQLite joins 64 tables."""
@@ -91,6 +92,8 @@ class PageShape:
     keys: tuple[Key, ...]
     page: Page
     digest: str
+    merged: Merged | None = None
+    """Where the rows come from, if not from the table of one entity."""
     items: dict[str, str] = field(default_factory=dict)
     aggregates: dict[str, str] = field(default_factory=dict)
 

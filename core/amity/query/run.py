@@ -185,7 +185,8 @@ async def _resolve_one(
     session: Session, plan: BatchPlan, value: Any, format_batch: Formatter
 ) -> FieldError | None:
     field = plan.entity.batches[plan.node.name]
-    places = list(_walk(value, plan.path))
+    # in a list of several entities' rows, some have no such field
+    places = [place for place in _walk(value, plan.path) if plan.hidden in place[1]]
     if not places:
         return None
     parents = [target.pop(plan.hidden) for _, target in places]
