@@ -312,6 +312,7 @@ TIMED: list[Options] = [
     ("types: {0}", [("[TimelineType!]", "[INTERACTION]", ["INTERACTION"])]),
     ("types: [{0}, STAGE_MOVE], last: {1}", [("TimelineType!", "INTERACTION", "INTERACTION"), INT]),
 ]
+FIGURES: list[Options] = [("where: {{not: {{id: {{isNull: {0}}}}}}}, first: {1}", [FLAG, ("Int", "3", 3)])]
 
 
 @dataclass(frozen=True)
@@ -336,7 +337,9 @@ def selections(draw: st.DrawFn, schema: GraphQLSchema, type_: Any, depth: int) -
         return tuple(items)
     names = sorted(name for name in type_.fields if name not in UNSTEADY)
     leaves = ["__typename", *(name for name in names if is_leaf_type(get_named_type(type_.fields[name].type)))]
-    links = sorted(set(names) - set(leaves)) if depth > 0 else []
+    # keys of groups are there as far as they are grouped by
+    keys = {"key"} if "countDistinct" in type_.fields else set()
+    links = sorted(set(names) - set(leaves) - keys) if depth > 0 else []
     found = []
     choices = st.lists(st.sampled_from(leaves), min_size=1, max_size=2, unique=True)
     deeper = st.lists(st.sampled_from(links), min_size=1, max_size=2, unique=True) if links else st.just([])
@@ -345,7 +348,8 @@ def selections(draw: st.DrawFn, schema: GraphQLSchema, type_: Any, depth: int) -
         named = get_named_type(target.type) if target is not None else None
         options = None
         if target is not None and "first" in target.args:
-            options = draw(st.sampled_from(TIMED if "types" in target.args else PAGED))
+            kinds = TIMED if "types" in target.args else FIGURES if "groupBy" in target.args else PAGED
+            options = draw(st.sampled_from(kinds))
         below: tuple[Item, ...] = ()
         if named is not None and not is_leaf_type(named):
             below = draw(selections(schema, named, depth - 1)) or (Item(str(named), "__typename", "none"),)
