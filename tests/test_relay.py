@@ -298,20 +298,20 @@ async def test_fragments_aliases_directives_and_variables_stand_where_they_may(s
 
 UNSTEADY = frozenset(("url",))
 """Fields whose values change from moment to moment."""
+Options = tuple[str, list[tuple[str, str, Any]]]
 INT, WAY, FLAG = ("Int", "1", 1), ("OrderDirection!", "DESC", "DESC"), ("Boolean", "false", False)
-PAGED = [
+PAGED: list[Options] = [
     ("first: {0}", [("Int", "2", 2)]),
     ("last: {0}", [INT]),
     ("first: {0}, orderBy: [{{id: {1}}}]", [("Int", "3", 3), WAY]),
     ("first: {0}, where: {{not: {{id: {{isNull: {1}}}}}}}", [INT, ("Boolean!", "true", True)]),
     ("where: {{and: [{{id: {{isNull: {0}}}}}, {{or: [{{id: {{isNull: {0}}}}}]}}]}}, last: {1}", [FLAG, INT]),
 ]
-TIMED = [
+TIMED: list[Options] = [
     ("first: {0}, order: {1}", [INT, ("TimelineOrder!", "OLDEST_FIRST", "OLDEST_FIRST")]),
     ("types: {0}", [("[TimelineType!]", "[INTERACTION]", ["INTERACTION"])]),
     ("types: [{0}, STAGE_MOVE], last: {1}", [("TimelineType!", "INTERACTION", "INTERACTION"), INT]),
 ]
-Options = tuple[str, list[tuple[str, str, Any]]]
 
 
 @dataclass(frozen=True)
