@@ -298,8 +298,8 @@ async def test_fragments_aliases_directives_and_variables_stand_where_they_may(s
 
 UNSTEADY = frozenset(("url",))
 """Fields whose values change from moment to moment."""
-INT, WAY, FLAG = ("Int", "1", 1), ("OrderDirection!", "DESC", "DESC"), ("Boolean", "false", False)
 Options = tuple[str, list[tuple[str, str, Any]]]
+INT, WAY, FLAG = ("Int", "1", 1), ("OrderDirection!", "DESC", "DESC"), ("Boolean", "false", False)
 PAGED: list[Options] = [
     ("first: {0}", [("Int", "2", 2)]),
     ("last: {0}", [INT]),
