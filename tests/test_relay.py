@@ -348,8 +348,8 @@ def selections(draw: st.DrawFn, schema: GraphQLSchema, type_: Any, depth: int) -
         named = get_named_type(target.type) if target is not None else None
         options = None
         if target is not None and "first" in target.args:
-            kinds = TIMED if "types" in target.args else FIGURES if "groupBy" in target.args else PAGED
-            options = draw(st.sampled_from(kinds))
+            offered = TIMED if "types" in target.args else FIGURES if "groupBy" in target.args else PAGED
+            options = draw(st.sampled_from(offered))
         below: tuple[Item, ...] = ()
         if named is not None and not is_leaf_type(named):
             below = draw(selections(schema, named, depth - 1)) or (Item(str(named), "__typename", "none"),)
