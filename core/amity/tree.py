@@ -322,4 +322,48 @@ class Connection:
     page: Page
 
 
-Root = One | Many | Connection
+# --- searches -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HitPart:
+    """What a search says of a record that it found: score, field, snippet or cursor. ``camel`` writes the field's
+    name as GraphQL does."""
+
+    key: str
+    name: Literal["score", "field", "snippet", "cursor"]
+    camel: bool = False
+
+
+@dataclass(frozen=True)
+class HitNode:
+    """The record itself: the fields for each entity that it may be."""
+
+    key: str
+    fields: Mapping[str, Selection]
+
+
+@dataclass(frozen=True)
+class HitEdges:
+    """The records that were found, each with why it was."""
+
+    key: str
+    parts: tuple[HitPart | HitNode | Constant, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Records of several entities that a text finds, the best first, the newest of those that fit alike.
+
+    ``entities`` are the names of those that are looked for; None means all that may be read. A page follows the
+    cursor ``after``.
+    """
+
+    text: str
+    parts: tuple[HitEdges | HitNode | PageInfo | TotalCount | Constant, ...]
+    entities: tuple[str, ...] | None = None
+    first: int = 20
+    after: str | None = None
+
+
+Root = One | Many | Connection | Search

@@ -52,6 +52,7 @@ from ..tree import (
     Reaches,
     Root,
     Scalar,
+    Search,
     Selection,
     Through,
     TotalCount,
@@ -60,6 +61,7 @@ from . import cursor as cursors
 from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
+from .hits import compile_search
 from .orders import Key, Orders
 from .rows import PageShape, PageSql, Parent, Rows
 from .statement import BatchPlan, ComputedUse, Statement, Step
@@ -144,6 +146,8 @@ class _Compiler(Orders):
     # --- roots ----------------------------------------------------------------------------------------------
 
     def _root(self, root: Root) -> str:
+        if isinstance(root, Search):
+            return compile_search(self, root)
         entity = self.catalog[root.entity]
         if isinstance(root, One):
             return self._one(entity, root)
