@@ -31,8 +31,8 @@ from .plugin import Plugin
 from .principals import Access
 from .query import Answer, Statement, read
 from .query.find import Find
-from .query.search import Hits, search
 from .query.run import Formatter, compile_for, plain
+from .query.search import Hits, search
 from .settings import Settings
 from .tree import Root
 

@@ -355,13 +355,14 @@ class HitEdges:
 class Search:
     """Records of several entities that a text finds, the best first, the newest of those that fit alike.
 
-    ``entities`` are the names of those that are looked for; None means all that may be read. A page follows the
-    cursor ``after``.
+    ``entities`` are the names of those that are looked for. What may not be read is left out, unless it was
+    ``named`` by whoever asks: then that is refused. A page follows the cursor ``after``.
     """
 
     text: str
+    entities: tuple[str, ...]
     parts: tuple[HitEdges | HitNode | PageInfo | TotalCount | Constant, ...]
-    entities: tuple[str, ...] | None = None
+    named: bool = False
     first: int = 20
     after: str | None = None
 

@@ -108,6 +108,8 @@ def _nothing(root: tree.Root) -> Any:
             return [None] * len(ids)
         case tree.Connection():
             return {"nodes": []}
+        case tree.Search():
+            return {}
 
 
 def _problem(context: GraphQLContext, item: _Asked) -> QueryError | None:
@@ -184,6 +186,8 @@ def _blamed(context: GraphQLContext, item: _Asked, error: Exception) -> Exceptio
 
 
 def _used(catalog: Catalog, root: tree.Root) -> Iterator[str]:
+    if isinstance(root, tree.Search):
+        return
     entity = catalog[root.entity]
     if isinstance(root, tree.Connection):
         yield from _used_by_page(catalog, entity, root.page)

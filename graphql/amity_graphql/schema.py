@@ -32,6 +32,8 @@ from .arguments import Arguments
 from .declare import bare, output
 from .executor import Executor, Hole
 from .filters import Filters
+from .hits import CONNECTION, EDGE
+from .hits import TYPES as SEARCH_TYPES
 from .info import infos
 from .me import me
 from .names import EntityNames, names_of
@@ -41,6 +43,7 @@ from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
 from .roots import RootField, reads
 from .scalars import SCALARS
+from .search import search
 from .settings import GraphQLSettings
 from .values import Listed, Nullable, Object, Shape, Values
 from .writes import MoneyInput, OnError, UserError, Writes
@@ -57,6 +60,7 @@ _OWN_TYPES = (
     "ViewerCan",
     "UserError",
     "OnError",
+    *SEARCH_TYPES,
 )
 
 
@@ -148,6 +152,7 @@ class _Builder:
             *infos(self.composition, names),
             me(self.composition.catalog, outputs.rows, self.source("graphql")),
             *reads(self.composition.catalog, names, outputs, filters, arguments),
+            *search(self.composition.catalog, names, arguments, self.source("graphql")),
         ]
         mutations = list(writes.fields())
         for kind, fields in (("Query", queries), ("Mutation", mutations)):
@@ -385,7 +390,7 @@ def _holes(
     for type_ in schema.type_map.values():
         if not isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)) or type_.name in rows | pages:
             continue
-        if type_.name.startswith("__"):
+        if type_.name.startswith("__") or type_.name in (EDGE, CONNECTION):
             continue
         for field in type_.fields.values():
             hole = _hole(field.type, rows, pages, shapes)
@@ -414,6 +419,8 @@ def _hole(
         return Hole("row", rows.get(name), required)
     if name in pages:
         return Hole("page", pages[name], required)
+    if name == CONNECTION:
+        return Hole("search", required=required)
     if name in shapes:
         return Hole("value", required=required, shape=shapes[name])
     return None

@@ -41,7 +41,7 @@ class Selections:
         if key not in self._rows:
             type_ = self.api.objects[entity.name]
             self._rows[key] = tuple(
-                self._field(entity, type_, name, nodes) for name, nodes in self._collected(type_, details)
+                self._field(entity, type_, name, nodes) for name, nodes in self.collected(type_, details)
             )
         return self._rows[key]
 
@@ -49,7 +49,7 @@ class Selections:
         """What is selected of a connection, with the rows that it shows."""
         connection = self.api.connections[entity.name]
         parts: list[tree.Part] = []
-        for key, nodes in self._collected(connection, details):
+        for key, nodes in self.collected(connection, details):
             match nodes[0].node.name.value:
                 case "__typename":
                     parts.append(tree.Constant(key, connection.name))
@@ -58,7 +58,7 @@ class Selections:
                 case "edges":
                     parts.append(tree.Edges(key, self._edges(entity, nodes)))
                 case "pageInfo":
-                    parts.append(tree.PageInfo(key, self._names(self.api.types["PageInfo"], nodes)))
+                    parts.append(tree.PageInfo(key, self.names(self.api.types["PageInfo"], nodes)))
                 case "totalCount":
                     parts.append(tree.TotalCount(key))
         return tree.Page(
@@ -68,7 +68,7 @@ class Selections:
     def _edges(self, entity: EntityType, details: Details) -> tuple[Any, ...]:
         edge = self.api.edges[entity.name]
         parts: list[tree.Cursor | tree.Node | tree.Constant] = []
-        for key, nodes in self._collected(edge, details):
+        for key, nodes in self.collected(edge, details):
             match nodes[0].node.name.value:
                 case "__typename":
                     parts.append(tree.Constant(key, edge.name))
@@ -78,15 +78,16 @@ class Selections:
                     parts.append(tree.Node(key, self.row(entity, nodes)))
         return tuple(parts)
 
-    def _names(self, type_: GraphQLObjectType, details: Details) -> tuple[tuple[str, str], ...]:
-        return tuple((key, nodes[0].node.name.value) for key, nodes in self._collected(type_, details))
+    def names(self, type_: GraphQLObjectType, details: Details) -> tuple[tuple[str, str], ...]:
+        """What is selected of a type without arguments: key and name of each field."""
+        return tuple((key, nodes[0].node.name.value) for key, nodes in self.collected(type_, details))
 
     def _field(self, entity: EntityType, type_: GraphQLObjectType, key: str, nodes: Details) -> tree.Field:
         field_name = nodes[0].node.name.value
         if field_name == "__typename":
             return tree.Constant(key, type_.name)
         if field_name == VIEWER_CAN:
-            return tree.Can(key, self._names(self.api.types["ViewerCan"], nodes))
+            return tree.Can(key, self.names(self.api.types["ViewerCan"], nodes))
         named = self.api.names[entity.name].fields[field_name]
         catalog = self.api.catalog
         match named.group:
@@ -95,7 +96,7 @@ class Selections:
             case "expression":
                 return tree.Computed(key, named.name)
             case "money":
-                return tree.Money(key, named.name, self._names(self.api.types["Money"], nodes))
+                return tree.Money(key, named.name, self.names(self.api.types["Money"], nodes))
             case "to_one":
                 target = catalog[entity.to_one[named.name].target]
                 return tree.Linked(key, named.name, self.row(target, nodes))
@@ -147,7 +148,7 @@ class Selections:
     def _object(self, shape: Object, details: Details) -> Format:
         type_ = self.api.types[shape.annotation.__name__]
         parts: list[tuple[str, str, Format]] = []
-        for key, nodes in self._collected(type_, details):
+        for key, nodes in self.collected(type_, details):
             name = nodes[0].node.name.value
             if name == "__typename":
                 parts.append((key, "", lambda _, text=type_.name: text))  # type: ignore[misc]
@@ -167,5 +168,6 @@ class Selections:
             return {}
         return get_argument_values(field, item.node, self.executor.variable_values, item.fragment_variable_values)
 
-    def _collected(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details]]:
+    def collected(self, type_: GraphQLObjectType, details: Details) -> list[tuple[str, Details]]:
+        """The fields that are selected of a type, by the keys of their answers."""
         return list(self.executor.collect_subfields(type_, details).grouped_field_set.items())

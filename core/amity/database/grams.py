@@ -145,7 +145,7 @@ class Sought:
     @property
     def starts(self) -> list[str]:
         """For each word, the pattern of a text of which a word begins with it (see :func:`words_of`)."""
-        return [f"% {_escaped(word.translate(_BLANKS).strip() or word)}%" for word in self.words]
+        return [f"% {_escaped(_inner(word))}%" for word in self.words]
 
     @property
     def tolerant(self) -> list[str]:
@@ -175,12 +175,11 @@ def rank(text: str, sought: Sought) -> int:
         return EXACT
     if text.startswith(sought.phrase):
         return PREFIX
+    within = all(word in text for word in sought.words)
     begun = words_of(text)
-    if all(start[1:-1] in begun for start in _plain_starts(sought)) or (number and text.endswith(number)):
+    if (within and all(start in begun for start in _starts(sought))) or (number and text.endswith(number)):
         return WORDS
-    if all(word in text for word in sought.words) or (number and number in text):
-        return WITHIN
-    return NOTHING
+    return WITHIN if within or (number and number in text) else NOTHING
 
 
 def fits_with_errors(text: str, sought: Sought) -> bool:
@@ -195,8 +194,13 @@ def _compiled(sought: Sought) -> tuple[re.Pattern[str], ...]:
 
 
 @lru_cache(256)
-def _plain_starts(sought: Sought) -> tuple[str, ...]:
-    return tuple(f"% {word.translate(_BLANKS).strip() or word}%" for word in sought.words)
+def _starts(sought: Sought) -> tuple[str, ...]:
+    return tuple(f" {_inner(word)}" for word in sought.words)
+
+
+def _inner(word: str) -> str:
+    """A word as :func:`words_of` has it."""
+    return word.translate(_BLANKS).strip()
 
 
 @lru_cache(256)
@@ -225,7 +229,7 @@ def _escaped(text: str) -> str:
 # --- typing errors ------------------------------------------------------------------------------------------
 
 TOLERANT = 4
-"""Characters from which a word may have one error: a character wrong, missing, too many, or two of them swapped."""
+"""Characters from which a word may have an error: a character wrong, missing, too many, or two of them swapped."""
 UNENDED = 6
 """Characters from which a word with an error may be the beginning of a longer one."""
 TWICE = 8
@@ -270,7 +274,7 @@ def _halves(word: str) -> tuple[str, str]:
 
 
 def _tolerant_pieces(word: str) -> Pieces:
-    """What is left of a word with errors, wherever they are: of two parts one is whole, unless they are swapped."""
+    """What is left of a word with an error, wherever it is: one of two parts, unless it is between them."""
     if len(word) < TOLERANT:
         return word
     first, second = _halves(word)

@@ -1,7 +1,7 @@
 """Texts for searching that were folded otherwise than entities declare now: folded anew.
 
-What is kept says which fields of an entity were folded, and how. So a plugin that makes another field searchable, or
-a version that folds differently, needs no migration for the rows that are there.
+What is kept says which fields of an entity were folded, and how. So a plugin that makes another field searchable,
+or a version that folds differently, needs no migration for the rows that are there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Searches as SQL: what fits as written, what fits with typing errors, and a page of it.
 
-Each searchable entity gives a branch of ``s``: candidates from the index of grams, as far as they may be read, each
-with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where few fit
-as written, ``f`` adds those with typing errors. ``h`` is each record once; ``r`` is a page of ``h``, joined to the
-records, and becomes JSON like any other page.
+Each searchable entity gives a branch of ``s``: candidates from the index of grams, as far as they may be read,
+each with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where
+few fit as written, ``f`` adds those with typing errors. ``h`` is each record once; ``r`` is a page of ``h``,
+joined to the records, and becomes JSON like any other page.
 
 How well a record fits, and by which field, is one number: a hundred times the rank, and 99 less the field's place.
 """
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from ..access import AccessDenied, type_denied
 from ..database import grams
 from ..database.grams import Sought
-from ..entity import EntityType, Kind, camel
+from ..entity import Catalog, EntityType, Kind, camel
 from ..tree import Constant, HitEdges, HitNode, HitPart, PageInfo, Search, TotalCount
 from . import cursor as cursors
 from .dialect import identifier, literal
 from .errors import QueryError
 from .rows import Rows
-from .search import parse_search
+from .search import parse_search, searchable
 
 if TYPE_CHECKING:
     from .compile import _Compiler
@@ -63,7 +63,7 @@ class _Searching:
         self.dialect = compiler.dialect
         self.postgresql = compiler.dialect.name == "postgresql"
         self.sought = parse_search(root.text)
-        self.sources = tuple(_sources(compiler, root.entities))
+        self.sources = tuple(_sources(compiler, root))
         self.records = tuple(dict.fromkeys(source.target.name for source in self.sources))
 
     def compile(self) -> str:
@@ -71,20 +71,22 @@ class _Searching:
         written = self._candidates(self._branches(self._rank), "")
         few = f"(select count(*) from {written} where best >= 100) < {ENOUGH}"
         found = f"(select origin from {written} where best >= 100)"
-        tolerant = self._candidates(self._branches(self._tolerance, f"{few} and b.\"id\" not in {found}"), few)
+        tolerant = self._candidates(self._branches(self._tolerance, f'{few} and b."id" not in {found}'), few)
         hits = self._hits(written, tolerant)
-        rows = Rows(compiler.slot(), self.sources[0].target, "b", distinct=False, inline=False)
+        rows = Rows(compiler.slot(), self.sources[0].target, "p", distinct=False, inline=False)
         rows.limit, rows.counted = root.first, True
         compiler._expect(root.first)
         items: dict[str, str] = {}
         aggregates: list[tuple[str, str]] = []
         for part in root.parts:
             aggregates.append((part.key, self._part(rows, part, items)))
-        order = "b.best / 100 desc, b.\"id\" desc"
-        page = f"from (select * from {hits} b{self._after()} order by {order} limit {root.first + 1}) b"
+        order = 'p.best / 100 desc, p."id" desc'
+        page = f"from (select * from {hits} p{self._after()} order by {order} limit {root.first + 1}) p"
         source = compiler._fill(rows, page, "", f"row_number() over (order by {order}) as rn, ")
         columns = "".join(f", {value} as {name}" for value, name in items.items())
-        shown = self._table("q", f"select r.rn as rn{columns} from {source} r{''.join(rows.json_joins)} order by r.rn")
+        shown = self._table(
+            "q", f"select r.rn as rn{columns} from {source} r{''.join(rows.json_joins)} order by r.rn"
+        )
         total = f"(select count(*) from {hits})"
         pairs = [(key, value.replace("\x02total", total)) for key, value in aggregates]
         return f"select {self.dialect.object(pairs)} from {shown} q"
@@ -135,7 +137,8 @@ class _Searching:
             tables += f" join {identifier(source.target.table)} {other} on {' and '.join(on)}"
             id = f'{other}."id"'
         where = " and ".join(predicates)
-        return f'select {source.number} as src, {id} as id, b."id" as origin, {best} as best from {tables} where {where}'
+        columns = f'{source.number} as src, {id} as id, b."id" as origin, {best} as best'
+        return f"select {columns} from {tables} where {where}"
 
     def _hits(self, written: str, tolerant: str) -> str:
         """Every record that was found, once, by what fits it best."""
@@ -144,7 +147,8 @@ class _Searching:
             return self._table("h", both)
         first = "row_number() over (partition by u.id order by u.best desc, u.src)"
         return self._table(
-            "h", f"select src, id, origin, best from (select u.*, {first} as place from ({both}) u) v where place = 1"
+            "h",
+            f"select src, id, origin, best from (select u.*, {first} as place from ({both}) u) v where place = 1",
         )
 
     def _rank(self, source: Source) -> str:
@@ -169,12 +173,12 @@ class _Searching:
             return values[0]
         return f"{'greatest' if self.postgresql else 'max'}({', '.join(values)})"
 
-    def _line(self, source: Source, place: int) -> str:
+    def _line(self, source: Source, place: int, alias: str = "b") -> str:
         if len(source.entity.options.searchable) == 1:
-            return 'b."search_text"'
+            return f'{alias}."search_text"'
         if self.postgresql:
-            return f"split_part(b.\"search_text\", E'\\n', {place})"
-        return f'amity_line(b."search_text", {place})'
+            return f"split_part({alias}.\"search_text\", E'\\n', {place})"
+        return f'amity_line({alias}."search_text", {place})'
 
     def _record(self, source: Source) -> str:
         """All texts of a row that may be read."""
@@ -191,7 +195,7 @@ class _Searching:
         return (
             f"case when {text} = {phrase} or ltrim({text}, '+') = {number} then {grams.EXACT} "
             f"when starts_with({text}, {phrase}) then {grams.PREFIX} "
-            f"when {_words(text)} like all ({self._texts(self.sought.starts)}) "
+            f"when {self._across(text)} and {_words(text)} like all ({self._texts(self.sought.starts)}) "
             f"or right({text}, length({number})) = {number} then {grams.WORDS} "
             f"when {self._across(text)} or strpos({text}, {number}) > 0 then {grams.WITHIN} else 0 end"
         )
@@ -221,7 +225,7 @@ class _Searching:
             return ""
         rank, id = cursors.decode(self.root.after, _DIGEST, [(Kind.INT, False), (Kind.ID, False)])
         bound, last = self.compiler.bind(rank, Kind.INT), self.compiler.bind(id, Kind.ID)
-        return f' where b.best / 100 <= {bound} and (b.best / 100 < {bound} or b."id" < {last})'
+        return f' where p.best / 100 <= {bound} and (p.best / 100 < {bound} or p."id" < {last})'
 
     def _part(
         self, rows: Rows, part: HitEdges | HitNode | PageInfo | TotalCount | Constant, items: dict[str, str]
@@ -255,7 +259,7 @@ class _Searching:
                     return self._node(rows, part)
             case HitPart(_, "score"):
                 cases = " ".join(f"when {rank} then {score}" for rank, score in SCORES.items())
-                return f"case {rows.output('b.best')} / 100 {cases} end"
+                return f"case {rows.output('p.best')} / 100 {cases} end"
             case HitPart(_, "cursor"):
                 return self._cursor(rows)
             case HitPart(_, "field"):
@@ -269,18 +273,18 @@ class _Searching:
         for name in self.records:
             target = self.compiler.catalog[name]
             numbers = [str(source.number) for source in self.sources if source.target is target]
-            on = ['{other}."id" = b."id"', f"b.src in ({', '.join(numbers)})"]
-            other = self.compiler._joined_table(rows, target, f"b.{name}", on)
+            on = ['{other}."id" = p."id"', f"p.src in ({', '.join(numbers)})"]
+            other = self.compiler._joined_table(rows, target, f"p.{name}", on)
             objects.append(self.compiler._joined_object(rows, target, other, node.fields[name]))
         return f"coalesce({', '.join(objects)})" if len(objects) > 1 else objects[0]
 
     def _cursor(self, rows: Rows) -> str:
-        keys = [(Kind.INT, f"{rows.output('b.best')} / 100"), (Kind.ID, rows.output('b."id"'))]
+        keys = [(Kind.INT, f"{rows.output('p.best')} / 100"), (Kind.ID, rows.output('p."id"'))]
         return self.dialect.cursor(_DIGEST, keys)
 
     def _chosen(self, rows: Rows, value: Callable[[Source, int, str], str]) -> str:
         """A value for the field by which the record was found."""
-        src, best = rows.output("b.src"), rows.output("b.best")
+        src, best = rows.output("p.src"), rows.output("p.best")
         return _by_field(self.sources, src, best, value)
 
     def _chosen_of_sources(self, rows: Rows) -> str:
@@ -288,7 +292,8 @@ class _Searching:
         aliases = {}
         for source in self.sources:
             other = self.compiler.alias("t")
-            on = [f'{other}."id" = b.origin', f"b.src = {source.number}", *self.compiler.visible(source.entity, other)]
+            on = [f'{other}."id" = p.origin', f"p.src = {source.number}"]
+            on += self.compiler.visible(source.entity, other)
             rows.joins.append(f" left join {identifier(source.entity.table)} {other} on {' and '.join(on)}")
             aliases[source.number] = other
 
@@ -298,45 +303,47 @@ class _Searching:
             length = source.entity.columns[name].max_length
             if length is not None and length <= _SHORT:
                 return f"coalesce({value}, '')"
-            return self._around(value, self._line(source, place).replace("b.", f"{alias}.", 1))
+            return self._around(value, self._line(source, place, alias))
 
-        return _by_field(self.sources, "b.src", "b.best", snippet)
+        return _by_field(self.sources, "p.src", "p.best", snippet)
 
     def _around(self, value: str, text: str) -> str:
         """The part of a long text that has the first word; folding may have moved it by a few characters."""
         word = self._text(self.sought.words[0])
         function, most = ("strpos", "greatest") if self.postgresql else ("instr", "max")
         start = f"{most}(1, {function}({text}, {word}) - {_BEFORE})"
-        return f"case when length({value}) > {SNIPPET} then substr({value}, {start}, {SNIPPET}) else coalesce({value}, '') end"
+        part = f"substr({value}, {start}, {SNIPPET})"
+        return f"case when length({value}) > {SNIPPET} then {part} else coalesce({value}, '') end"
 
     def _of_page(self, rows: Rows, name: str, items: dict[str, str]) -> str:
         first = self.root.first
         match name:
             case "hasNextPage":
-                return self.dialect.boolean(f"count(*) > {first}")
+                return self.dialect.boolean(f"max(q.rn) > {first}")
             case "hasPreviousPage":
                 return self.dialect.boolean("1 = 0" if self.root.after is None else "1 = 1")
             case "startCursor" | "endCursor":
                 column = items.setdefault(self._cursor(rows), f"o{len(items)}")
-                at = "q.rn = 1" if name == "startCursor" else f"q.rn = (select min(m.rn) from (select count(*) as rn from {rows.name} union all select {first}) m)"
+                last = f"(select max(m.rn) from {rows.name} m where m.rn <= {first})"
+                at = f"q.rn = {'1' if name == 'startCursor' else last}"
                 return f"max(q.{column}) filter (where {at})"
             case "__typename":
                 return literal("PageInfo")
         raise QueryError(f"PageInfo has no {name!r}")
 
 
-def _sources(compiler: _Compiler, chosen: Sequence[str] | None) -> Iterator[Source]:
+def _sources(compiler: _Compiler, root: Search) -> Iterator[Source]:
     """The entities that are looked into. Raises AccessDenied if one that was named may not be read, or all."""
     catalog = compiler.catalog
-    named = [catalog[name] for name in chosen] if chosen is not None else list(searchable(catalog.values()))
+    named = [catalog[name] for name in root.entities]
     for entity in named:
-        if entity.name not in [known.name for known in searchable(catalog.values())]:
-            raise QueryError(f"{entity.name} records are not searchable", ("types",))
-        if chosen is not None:
+        if entity not in searchable(catalog):
+            raise QueryError(f"{entity.name} records are not found by searching", ("types",))
+        if root.named:
             compiler.readable(entity)
     number = 0
     for entity in catalog.values():
-        target = found_as(catalog, entity)
+        target = _answered(catalog, entity)
         if not entity.options.searchable or target not in named:
             continue
         fields = tuple(_readable(compiler, entity, target))
@@ -344,7 +351,7 @@ def _sources(compiler: _Compiler, chosen: Sequence[str] | None) -> Iterator[Sour
             yield Source(number, entity, target, entity.options.found_as, fields)
             number += 1
     if not number:
-        raise type_denied(compiler.rights.principal, "read", named[0])
+        raise type_denied(compiler.rights.principal, "read", (named or searchable(catalog))[0])
 
 
 def _readable(compiler: _Compiler, entity: EntityType, target: EntityType) -> Iterator[tuple[int, str]]:
@@ -364,14 +371,10 @@ def _readable(compiler: _Compiler, entity: EntityType, target: EntityType) -> It
         yield place, name
 
 
-def _by_field(
-    sources: Sequence[Source], src: str, best: str, value: Callable[[Source, int, str], str]
-) -> str:
+def _by_field(sources: Sequence[Source], src: str, best: str, value: Callable[[Source, int, str], str]) -> str:
     written = []
     for source in sources:
-        fields = " ".join(
-            f"when {100 - place} then {value(source, place, name)}" for place, name in source.fields
-        )
+        fields = " ".join(f"when {100 - place} then {value(source, place, name)}" for place, name in source.fields)
         first = value(source, *source.fields[0])
         written.append(f"when {source.number} then case {best} % 100 {fields} else {first} end")
     return f"case {src} {' '.join(written)} end"
@@ -387,18 +390,10 @@ def _words(text: str) -> str:
     return f"(' ' || translate({text}, {literal(grams.SEPARATORS)}, {literal(blanks)}))"
 
 
-def found_as(catalog: object, entity: EntityType) -> EntityType:
+def _answered(catalog: Catalog, entity: EntityType) -> EntityType:
     """The entity whose record a search answers for one of this."""
-    if entity.options.found_as is None:
-        return entity
-    return catalog[entity.to_one[entity.options.found_as].target]  # type: ignore[index, no-any-return]
+    reference = entity.options.found_as
+    return entity if reference is None else catalog[entity.to_one[reference].target]
 
 
-def searchable(entities: object) -> Iterator[EntityType]:
-    """The entities that a search can answer."""
-    for entity in entities:  # type: ignore[attr-defined]
-        if entity.options.searchable and entity.options.found_as is None:
-            yield entity
-
-
-__all__ = ["compile_search", "found_as", "searchable"]
+__all__ = ["compile_search"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..database.grams import Sought, search_fold
-from ..entity import Record
+from ..entity import Catalog, EntityType, Record
 from ..tree import Field, HitEdges, HitNode, HitPart, PageInfo, Scalar, Search, Selection, TotalCount
 from .errors import QueryError
 from .find import selection_of
@@ -77,6 +77,11 @@ class Hits:
         return len(self.items)
 
 
+def searchable(catalog: Catalog) -> list[EntityType]:
+    """The entities that a search can answer."""
+    return [entity for entity in catalog.values() if entity.options.searchable and not entity.options.found_as]
+
+
 async def search(
     session: Session,
     text: str,
@@ -96,16 +101,17 @@ async def search(
     for entity in catalog.values():
         wanted: tuple[Field, ...] = selection_of(catalog, entity, chosen.get(entity.name, ()))
         fields[entity.name] = (Scalar(" id", "id"), *wanted)
-    names = ("score", "field", "snippet")
-    parts = (*(HitPart(name, name) for name in names), HitNode("row", fields))  # type: ignore[arg-type]
+    said = (HitPart("score", "score"), HitPart("field", "field"), HitPart("snippet", "snippet"))
+    entities = searchable(catalog) if types is None else [catalog.of(item) for item in types]
     root = Search(
         text,
+        tuple(entity.name for entity in entities),
         (
-            HitEdges("edges", parts),
+            HitEdges("edges", (*said, HitNode("row", fields))),
             PageInfo("page", (("more", "hasNextPage"), ("end", "endCursor"))),
             TotalCount("total"),
         ),
-        None if types is None else tuple(catalog.of(item).name for item in types),
+        types is not None,
         first,
         after,
     )
@@ -120,4 +126,4 @@ async def search(
     return Hits(tuple(items), int(answer["total"]), page["end"] if page["more"] else None)
 
 
-__all__ = ["Hit", "Hits", "parse_search", "search"]
+__all__ = ["Hit", "Hits", "parse_search", "search", "searchable"]
