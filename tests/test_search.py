@@ -263,9 +263,9 @@ async def planned(crm: Crm, sql: str, parameters: Any) -> str:
 
     async def look(transaction: Any) -> str:
         await transaction.execute(
-            "INSERT INTO core_customer (id, kind, name, lifecycle, custom_fields, search_text, version, created_at,"
-            " updated_at) SELECT gen_random_uuid(), 'person', n, 'lead', '{}', md5(n::text), 1, now(), now()"
-            " FROM generate_series(1, 3000) n"
+            "INSERT INTO core_customer (id, kind, name, lifecycle, custom_fields, search_text, version,"
+            " created_at, updated_at) SELECT gen_random_uuid(), 'person', n, 'lead', '{}', md5(n::text), 1,"
+            " now(), now() FROM generate_series(1, 3000) n"
         )
         await transaction.execute("ANALYZE core_customer")
         rows = await transaction.fetch(f"EXPLAIN {sql}", parameters)

@@ -68,7 +68,7 @@ def postgresql_function() -> str:
     blanks = " " * (SIZE - 1)
     return f"""
 CREATE OR REPLACE FUNCTION {FUNCTION}(value text) RETURNS tsvector
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $grams$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 2000 AS $grams$
   SELECT array_to_tsvector(ARRAY(
     SELECT substr(value || '{blanks}', i, {SIZE}) FROM generate_series(1, char_length(value)) i))
 $grams$"""
