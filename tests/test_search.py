@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -12,11 +12,13 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tortoise import fields
 
-from amity import SYSTEM, Crm, Session, Update
+from amity import EDITABLE, SYSTEM, Crm, Entity, EntityOptions, Plugin, Principal, Session, Update
+from amity.access.roles import Role, RolePolicy, RowRule, TypeGrant
 from amity.database.grams import rank, search_fold
 from amity.query import QueryError
-from amity.query.hits import SCORES
+from amity.query.hits import SCORES, SNIPPET
 from amity.query.search import parse_search
 from amity.testing import make_crm, recorded
 from amity.tree import HitEdges, HitPart, Search
@@ -316,3 +318,69 @@ async def test_both_databases_rank_as_python_does(crm: Crm) -> None:
             matched += len(expected)
         await session.delete("Customer", list(ids))
     assert matched > EXAMPLES
+
+
+async def test_fields_out_of_reach_find_nothing(crm: Crm) -> None:
+    grants: dict[Any, TypeGrant] = {(entity.code, "read"): TypeGrant(RowRule()) for entity in crm.catalog.values()}
+    grants["core.ContactPoint", "read"] = TypeGrant(RowRule(), frozenset(("channel", "customer")))
+    grants["core.Customer", "read"] = TypeGrant(RowRule(), frozenset(("given_name", "family_name")))
+    who = Principal("user", "usr_reader", roles=(Role("reader", grants=grants),))
+    policy, crm.policy = crm.policy, RolePolicy(crm.catalog, {})
+    try:
+        session = crm.acting_as(who)
+        assert [hit.field for hit in await session.search("hannah")] == ["given_name"]
+        assert len(await session.search("hannah anderson")) == 1, "each word is in a field that may be read"
+        assert len(await session.search("acme.example")) == 0
+        assert len(await session.search("o'brien")) == 0, "the name alone has it"
+        grants["core.Customer", "read"] = TypeGrant(RowRule(), frozenset(("given_name",)))
+        narrow = crm.acting_as(Principal("user", "usr_reader", roles=(Role("narrow", grants=grants),)))
+        assert len(await narrow.search("hannah anderson")) == 0
+        assert len(await narrow.search("andersno")) == 0
+    finally:
+        crm.policy = policy
+
+
+class Asset(Entity):
+    """Something that was sold."""
+
+    serial = fields.CharField(max_length=50, null=True, description="Serial number")
+    note = fields.TextField(null=True, description="Free text")
+    search_text = fields.TextField(default="", db_default="", description="Folded text for searching")
+
+    options = EntityOptions(prefix="ast", api=EDITABLE, searchable=("serial", "note"))
+
+
+class Assets(Plugin):
+    name = "assets"
+
+    def entities(self) -> Sequence[type[Entity]]:
+        return [Asset]
+
+
+async def test_entities_of_plugins(server_url: str | None) -> None:
+    async with make_crm([Assets], {"plugins": ["graphql"]}, server_url=server_url) as crm:
+        session = crm.acting_as(SYSTEM)
+        note = f"{'Was repaired. ' * 40}Has a new générateur. {'Was cleaned. ' * 40}"
+        await session.create("Asset", [{"serial": "XK-2000/17", "note": note}])
+        await session.create("Customer", [{"kind": "person", "name": "Générateur SA"}])
+        hit = (await session.search("generateur", ["Asset"])).items[0]
+        assert hit.field == "note"
+        assert "générateur" in hit.snippet
+        assert len(hit.snippet) == SNIPPET
+        assert [hit.entity for hit in await session.search("generateur")] == ["Customer", "Asset"]
+        assert len(await session.search("2000/17")) == 1
+        assert len(await session.search("xk générateur")) == 1
+        document = '{ search(text: "xk", types: [ASSET]) { nodes { ... on Asset { serial } } } }'
+        answer = orjson.loads((await execute(crm, session, document)).encode())
+        assert answer == {"data": {"search": {"nodes": [{"serial": "XK-2000/17"}]}}}
+
+
+async def test_texts_that_were_folded_otherwise_are_folded_anew(crm: Crm) -> None:
+    async def age(transaction: Any) -> None:
+        await transaction.execute("UPDATE core_customer SET search_text = ''")
+        await transaction.execute("DELETE FROM core_search_folded WHERE entity = 'core.Customer'")
+
+    await crm.database.transact(age)
+    assert await found(crm, "muller") == []
+    await crm.migrate()
+    assert await found(crm, "muller") == ["Jürgen Müller"]
