@@ -149,7 +149,7 @@ class Sought:
 
     @property
     def tolerant(self) -> list[str]:
-        """For each word, a regular expression of words (see :func:`words_of`) that may have typing errors."""
+        """For each word, a regular expression of texts that have it, perhaps with typing errors."""
         return [_tolerant(word) for word in self.words]
 
     @property
@@ -184,8 +184,7 @@ def rank(text: str, sought: Sought) -> int:
 
 def fits_with_errors(text: str, sought: Sought) -> bool:
     """Whether a folded text has every word, each perhaps with typing errors."""
-    begun = words_of(text)
-    return all(pattern.search(begun) for pattern in _compiled(sought))
+    return all(pattern.search(text) for pattern in _compiled(sought))
 
 
 @lru_cache(256)
@@ -228,6 +227,8 @@ def _escaped(text: str) -> str:
 
 # --- typing errors ------------------------------------------------------------------------------------------
 
+_ANY = "[^ \\n]"
+_ENDS = "[ " + "".join("\\n" if c == "\n" else f"\\{c}" for c in SEPARATORS) + "]"
 TOLERANT = 4
 """Characters from which a word may have an error: a character wrong, missing, too many, or two of them swapped."""
 UNENDED = 6
@@ -237,11 +238,11 @@ TWICE = 8
 
 
 def _tolerant(word: str) -> str:
+    # what matches has the pieces of the word: otherwise the texts of hidden fields would say what is looked at
     if len(word) < TOLERANT:
-        return _literal(word.translate(_BLANKS))
-    word = word.translate(_BLANKS)
-    end = "" if len(word) >= UNENDED else "( |$)"
-    return f" ({'|'.join(_one_error(word))}{_twice(word)}){end}"
+        return _literal(word)
+    end = "" if len(word) >= UNENDED else f"({_ENDS}|$)"
+    return f"(^|{_ENDS})({'|'.join(_one_error(word))}{_twice(word)}){end}"
 
 
 def _twice(word: str) -> str:
@@ -256,16 +257,16 @@ def _one_error(word: str) -> Sequence[str]:
     found: dict[str, None] = {}
     for i in range(len(word)):
         before, after = word[:i], word[i + 1 :]
-        found[f"{_literal(before)}[^ ]{_literal(after)}"] = None
+        found[f"{_literal(before)}{_ANY}{_literal(after)}"] = None
         found[_literal(before + after)] = None
-        found[f"{_literal(before)}[^ ]{_literal(word[i:])}"] = None
+        found[f"{_literal(before)}{_ANY}{_literal(word[i:])}"] = None
         if after:
             found[_literal(before + after[0] + word[i] + after[1:])] = None
     return list(found)
 
 
 def _literal(text: str) -> str:
-    return "".join(c if c.isalnum() or c == " " else f"\\{c}" if c.isascii() else c for c in text)
+    return "".join(f"\\{c}" if c.isascii() and not c.isalnum() else c for c in text)
 
 
 def _halves(word: str) -> tuple[str, str]:

@@ -208,7 +208,7 @@ class _Searching:
 
     def _tolerant(self, text: str) -> str:
         if self.postgresql:
-            fits = f"{_words(text)} ~ all ({self._texts(self.sought.tolerant)})"
+            fits = f"{text} ~ all ({self._texts(self.sought.tolerant)})"
             return f"case when {fits} then {grams.FUZZY} else 0 end"
         return f"amity_search_rank({text}, {self._text(self.sought.spec(fuzzy=True))})"
 
