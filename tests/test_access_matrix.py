@@ -36,6 +36,7 @@ from amity.contracts import FieldDeclaration, IdOf
 from amity.entity import EntityType, Kind, new_id
 from amity.query.grouping import FUNCTIONS, groupable
 from amity.query.grouping import figures as figures_of
+from amity.query.search import searchable
 from amity.testing import make_crm
 from amity_csv import export_rows
 from amity_graphql.api import execute
@@ -256,6 +257,37 @@ async def test_in_filters_and_orders(stand: Stand) -> None:
                 texts = session.find(entity.name).where({item.name: where[item.kind]})
                 assert await texts.count() == 0, (entity.name, item.name)
     assert tried > 60
+
+
+async def test_in_searches(stand: Stand) -> None:
+    """By parts of texts, with typing errors, and through records that stand for others."""
+    types = searchable(stand.catalog)
+    rows = " ".join(f"... on {entity.name} {{ {columns(stand.names[entity.name])} }}" for entity in types)
+    document = f"""query($text: String!, $types: [SearchType!], $first: Int) {{
+        search(text: $text, types: $types, first: $first) {{
+            totalCount pageInfo {{ endCursor }}
+            edges {{ score field snippet cursor node {{ __typename id {rows} }} }}
+        }} }}"""
+    for text in (CANARY, "canray", "anary", "ca", "y"):
+        hidden = await stand.ask(document, text=text)
+        assert "errors" not in hidden, hidden
+        assert not stand.leaks(hidden), text
+        assert hidden["data"]["search"]["totalCount"] == str(len(hidden["data"]["search"]["edges"]))
+        assert stand.leaks(await stand.ask(document, SYSTEM, text=text, first=100)), (
+            f"{text} was not there to find"
+        )
+    for entity in types:
+        chosen = [entity.singular.upper()]
+        found = await stand.ask(document, text="plain", types=chosen, first=100)
+        assert not stand.leaks(found)
+        ids = {edge["node"]["id"] for edge in found["data"]["search"]["edges"]}
+        mine = {id_of(stand.catalog, entity.name, id) for id in stand.world.mine[entity.name]}
+        assert ids, f"{entity.name}: nothing in reach, so nothing was tried"
+        assert ids <= mine
+        nobody = await stand.ask(document, Principal("user", "usr_nobody"), text="plain", types=chosen)
+        assert [error["extensions"]["code"] for error in nobody["errors"]] == ["NOT_ALLOWED"]
+    nobody = await stand.ask(document, Principal("user", "usr_nobody"), text="plain")
+    assert [error["extensions"]["code"] for error in nobody["errors"]] == ["NOT_ALLOWED"]
 
 
 async def test_computed_from(stand: Stand) -> None:

@@ -32,6 +32,7 @@ from .principals import Access
 from .query import Answer, Statement, read
 from .query.find import Find
 from .query.run import Formatter, compile_for, plain
+from .query.search import Hits, search
 from .settings import Settings
 from .tree import Root
 
@@ -216,6 +217,22 @@ class Session:
     def compile(self, roots: Mapping[str, Root]) -> Statement:
         """The statement that :meth:`read` would run."""
         return compile_for(self, roots)
+
+    async def search(
+        self,
+        text: str,
+        types: Sequence[type[Record] | str] | None = None,
+        *,
+        select: Mapping[type[Record] | str, Sequence[str]] | None = None,
+        first: int = 20,
+        after: str | None = None,
+    ) -> Hits:
+        """Records of all searchable entities, or of ``types``, that a text finds, the best first.
+
+        ``select`` names the fields to read of each entity, ``{Customer: ["name"]}``. Raises
+        :class:`~amity.query.QueryError` and :class:`~amity.access.AccessDenied`.
+        """
+        return await search(self, text, types, select=select, first=first, after=after)
 
     async def resolve(self, addresses: Sequence[tuple[str, str]]) -> list[Resolution]:
         """Which customer each (channel, address) belongs to; one statement for all."""

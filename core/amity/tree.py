@@ -530,4 +530,49 @@ class Aggregation:
     groups: Groups
 
 
-Root = One | Many | Connection | Aggregation
+# --- searches -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HitPart:
+    """What a search says of a record that it found: score, field, snippet or cursor. ``camel`` writes the field's
+    name as GraphQL does."""
+
+    key: str
+    name: Literal["score", "field", "snippet", "cursor"]
+    camel: bool = False
+
+
+@dataclass(frozen=True)
+class HitNode:
+    """The record itself: the fields for each entity that it may be."""
+
+    key: str
+    fields: Mapping[str, Selection]
+
+
+@dataclass(frozen=True)
+class HitEdges:
+    """The records that were found, each with why it was."""
+
+    key: str
+    parts: tuple[HitPart | HitNode | Constant, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Records of several entities that a text finds, the best first, the newest of those that fit alike.
+
+    ``entities`` are the names of those that are looked for. What may not be read is left out, unless it was
+    ``named`` by whoever asks: then that is refused. A page follows the cursor ``after``.
+    """
+
+    text: str
+    entities: tuple[str, ...]
+    parts: tuple[HitEdges | HitNode | PageInfo | TotalCount | Constant, ...]
+    named: bool = False
+    first: int = 20
+    after: str | None = None
+
+
+Root = One | Many | Connection | Aggregation | Search

@@ -37,6 +37,8 @@ from amity.query.readable import reads_everything
 
 from .arguments import Slice
 from .errors import PluginFailed, told
+from .hits import CONNECTION as SEARCHED
+from .hits import root_of
 from .optional import left_out
 from .parts import GraphQLContext, Page
 from .reading import Answered, Request, Spliced, answer
@@ -51,7 +53,7 @@ _ANY = UUID(int=0)
 class Hole:
     """What the type of a field leaves to the core."""
 
-    kind: Literal["row", "rows", "page", "groups", "value"]
+    kind: Literal["row", "rows", "page", "groups", "search", "value"]
     entity: EntityType | None = None
     """None for ``Node``, which may be a row of any."""
     required: bool = False
@@ -207,6 +209,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             return self.selections.format(hole.shape, field_details_list)(result)
         if hole.kind == "row":
             waiting = self._row(hole, result, field_details_list, path)
+        elif hole.kind == "search":
+            root = root_of(self.selections, field_details_list, result)
+            waiting = self._whole(Request(root, path, field_details_list))
         elif hole.kind == "page":
             waiting = self._page(hole, result, field_details_list, path)
         elif hole.kind == "groups":
@@ -442,12 +447,17 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def _field_at(self, request: Request, steps: Sequence[Step]) -> tuple[str, list[FieldNode], str]:
         """Type, nodes and name of the field that steps in an answer lead to, as far as they can be followed."""
         root = request.root
+        if isinstance(root, tree.Search):
+            return self._field_below(self.api.types[SEARCHED], SEARCHED, request.details, steps)
         types = self.api.connections if isinstance(root, tree.Connection) else self.api.objects
         if isinstance(root, tree.Aggregation):
             types = self.api.groups
-        type_: GraphQLObjectType | None = types[root.entity]
-        details, name = request.details, ""
-        owner = root.entity
+        return self._field_below(types[root.entity], root.entity, request.details, steps)
+
+    def _field_below(
+        self, type_: GraphQLObjectType | None, owner: str, details: Details, steps: Sequence[Step]
+    ) -> tuple[str, list[FieldNode], str]:
+        name = ""
         for step in steps:
             if isinstance(step, int):
                 continue

@@ -118,6 +118,8 @@ def _nothing(root: tree.Root) -> Any:
             return {"nodes": []}
         case tree.Aggregation():
             return []
+        case tree.Search():
+            return {}
 
 
 def _problem(context: GraphQLContext, item: _Asked) -> QueryError | None:
@@ -196,6 +198,8 @@ def _blamed(context: GraphQLContext, item: _Asked, error: Exception) -> Exceptio
 
 
 def _used(catalog: Catalog, root: tree.Root) -> Iterator[str]:
+    if isinstance(root, tree.Search):
+        return
     entity = catalog[root.entity]
     if isinstance(root, tree.Connection):
         yield from _used_by_page(catalog, entity, root.page)

@@ -34,6 +34,8 @@ from .declare import bare, output
 from .executor import Executor, Hole
 from .filters import Filters
 from .groups import Groupings
+from .hits import CONNECTION, EDGE
+from .hits import TYPES as SEARCH_TYPES
 from .info import infos
 from .me import me
 from .names import AGGREGATE, EntityNames, names_of
@@ -43,6 +45,7 @@ from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
 from .roots import RootField, aggregate, reads
 from .scalars import SCALARS
+from .search import search
 from .settings import GraphQLSettings
 from .timeline import TYPES as TIMELINE_TYPES
 from .values import Listed, Nullable, Object, Shape, Values
@@ -62,6 +65,7 @@ _OWN_TYPES = (
     "OnError",
     *SHARED,
     *TIMELINE_TYPES,
+    *SEARCH_TYPES,
 )
 
 
@@ -160,6 +164,7 @@ class _Builder:
             *infos(self.composition, names),
             me(self.composition.catalog, outputs.rows, self.source("graphql")),
             *reads(self.composition.catalog, names, outputs, filters, arguments),
+            *search(self.composition.catalog, names, arguments, self.source("graphql")),
         ]
         mutations = list(writes.fields())
         for kind, fields in (("Query", queries), ("Mutation", mutations)):
@@ -411,7 +416,7 @@ def _holes(
     for type_ in schema.type_map.values():
         if not isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType)) or type_.name in known:
             continue
-        if type_.name.startswith("__"):
+        if type_.name.startswith("__") or type_.name in (EDGE, CONNECTION):
             continue
         for field in type_.fields.values():
             hole = _hole(field.type, rows, pages, groups, shapes)
@@ -446,6 +451,8 @@ def _hole(
         return Hole("row", rows.get(name), required)
     if name in pages:
         return Hole("page", pages[name], required)
+    if name == CONNECTION:
+        return Hole("search", required=required)
     if name in shapes:
         return Hole("value", required=required, shape=shapes[name])
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..channels import AddressError, Channels, normalize_email
-from ..database.folding import fold
+from ..database.grams import search_fold
 from ..entity import EntityType, Record
 from ..model import ContactPoint, Interaction, User
 from .delivery import moves_forward
@@ -46,8 +46,8 @@ def normalized(entity: EntityType, values: Mapping[str, Any], where: Circumstanc
 
 
 def search_text(entity: EntityType, row: Mapping[str, Any]) -> str:
-    """The folded text that a row is found by."""
-    return fold("\n".join(row[name] for name in entity.options.searchable if row[name]))
+    """The folded texts that a row is found by, a line each."""
+    return "\n".join(search_fold(row[name] or "") for name in entity.options.searchable)
 
 
 def _contact_point(values: Values, where: Circumstances) -> None:

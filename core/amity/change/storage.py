@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from ..database import Dialect, Transaction
+from ..database.grams import sqlite_tokens
 from ..entity import EntityType, Kind
 from ..entity.values import Codec, decoder, encoder
 
@@ -147,6 +148,8 @@ async def insert(transaction: Transaction, entity: EntityType, rows: Sequence[Va
     for name in nulls:
         del columns[name]
     await insert_columns(transaction, entity, columns, dict.fromkeys(nulls, "NULL"))
+    if transaction.dialect == "sqlite":
+        await _index(transaction, entity, tuple(entity.columns), rows)
 
 
 async def insert_columns(
@@ -194,11 +197,30 @@ async def update(
         sql = f"UPDATE {table_of(entity)} SET {assignments} WHERE id = ?1"
         for chunk in chunks(rows):
             await transaction.execute_many(sql, _tuples(entity, names, chunk, "sqlite"))
+        await _index(transaction, entity, names, rows)
         return
     assignments = ", ".join(f'"{name}" = {_column(entity, name)}' for name in columns)
     sql = f'UPDATE {table_of(entity)} AS t SET {assignments} FROM {_unnested(entity, names)} WHERE t."id" = v."id"'
     for chunk in chunks(rows):
         await transaction.execute(sql, _arrays(entity, names, chunk))
+
+
+async def _index(
+    transaction: Transaction, entity: EntityType, names: Sequence[str], rows: Sequence[Values]
+) -> None:
+    """Adds the texts of rows to SQLite's index for searching; PostgreSQL keeps its own."""
+    if not entity.options.searchable or "search_text" not in names or not rows:
+        return
+    last = (await transaction.fetch("SELECT coalesce(max(n), 0) FROM core_search"))[0][0]
+    numbered = list(enumerate((row for row in rows if row["search_text"]), last + 1))
+    await transaction.execute_many(
+        "INSERT INTO core_search (n, entity, record) VALUES (?1, ?2, ?3)",
+        [(number, entity.code, str(row["id"])) for number, row in numbered],
+    )
+    await transaction.execute_many(
+        "INSERT INTO core_search_index (rowid, grams) VALUES (?1, ?2)",
+        [(number, sqlite_tokens(row["search_text"])) for number, row in numbered],
+    )
 
 
 async def select(

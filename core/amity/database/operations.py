@@ -11,6 +11,7 @@ from tortoise.migrations.operations import TortoiseOperation
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_generator.state import State
 
+from . import grams
 from .folding import FUNCTION, postgresql_function
 
 
@@ -197,10 +198,52 @@ class InstallFold(TortoiseOperation):
         await _run(state_editor, f"DROP FUNCTION IF EXISTS {FUNCTION}(text)", "")
 
 
+class InstallSearch(TortoiseOperation):
+    """Creates what searching needs beside the index of each entity: how its texts were folded last, and on
+    PostgreSQL the function ``amity_grams``, on SQLite one index for all entities.
+
+    SQLite's index is only added to: it says which records to look at, and a record of which it knows a former
+    text is looked at in vain.
+    """
+
+    def describe(self) -> str:
+        return "Install searching"
+
+    async def database_forward(
+        self,
+        app_label: str,
+        old_state: State,
+        new_state: State,
+        state_editor: BaseSchemaEditor | None = None,
+    ) -> None:
+        await _run(state_editor, f"{grams.postgresql_function()};\n{_FOLDED}", f"{_FOLDED};\n{_SQLITE_SEARCH}")
+
+    async def database_backward(
+        self,
+        app_label: str,
+        old_state: State,
+        new_state: State,
+        state_editor: BaseSchemaEditor | None = None,
+    ) -> None:
+        await _run(
+            state_editor,
+            f"DROP TABLE core_search_folded; DROP FUNCTION {grams.FUNCTION}(text)",
+            "DROP TABLE core_search_folded; DROP TABLE core_search_index; DROP TABLE core_search",
+        )
+
+
+_FOLDED = "CREATE TABLE core_search_folded (entity text PRIMARY KEY, definition text NOT NULL)"
+_SQLITE_SEARCH = """
+CREATE TABLE core_search (n integer PRIMARY KEY, entity text NOT NULL, record text NOT NULL);
+CREATE VIRTUAL TABLE core_search_index
+  USING fts5(grams, content='', detail='none', columnsize=0, tokenize='ascii');
+"""
+
+
 async def _run(editor: BaseSchemaEditor | None, postgresql: str, sqlite: str) -> None:
     sql: Any = (sqlite if editor.DIALECT == "sqlite" else postgresql) if editor else ""
     if editor and sql:
         await editor._run_sql(sql)
 
 
-__all__ = ["CreateIndex", "DropIndex", "InstallFold", "RenameTable", "RunSql"]
+__all__ = ["CreateIndex", "DropIndex", "InstallFold", "InstallSearch", "RenameTable", "RunSql"]

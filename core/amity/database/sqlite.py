@@ -28,6 +28,7 @@ from .base import (
     UniqueViolation,
 )
 from .folding import FUNCTION, fold
+from .grams import sqlite_line, sqlite_rank
 
 READERS = 4
 MINIMUM = (3, 38, 0)
@@ -82,6 +83,8 @@ class SQLite(Database):
         await connection.create_function("amity_base64", 1, _base64, deterministic=True)
         for name, (arguments, function) in totals.FUNCTIONS.items():
             await connection.create_function(name, arguments, function, deterministic=True)
+        await connection.create_function("amity_line", 2, sqlite_line, deterministic=True)
+        await connection.create_function("amity_search_rank", 2, sqlite_rank, deterministic=True)
         if not read_only:
             await connection.execute("PRAGMA journal_mode = WAL")
         await connection.execute("PRAGMA synchronous = NORMAL")

@@ -23,6 +23,7 @@ from tortoise.fields.relational import (
     OneToOneFieldInstance,
 )
 
+from ..database.grams import FUNCTION as GRAMS
 from .base import Entity, Record, Staged
 from .custom import CustomField
 from .expression import Expression
@@ -595,6 +596,11 @@ def _check_options(name: str, model: type[Any], options: Any, columns: Mapping[s
                 wrong(f"{where}.{option}", f"there is no column {key!r}")
     if options.searchable and "search_text" not in columns:
         wrong(f"{where}.searchable", "needs a column search_text = TextField(default='', db_default='')")
+    for key in options.searchable:
+        if key in columns and columns[key].kind is not Kind.TEXT:
+            wrong(f"{where}.searchable", f"{key} is no text column")
+    if options.found_as is not None and f"{options.found_as}_id" not in columns:
+        wrong(f"{where}.found_as", f"there is no reference {options.found_as!r}")
     for key, rule in options.on_merge.items():
         if rule not in MERGE_RULES:
             wrong(f"{where}.on_merge", f"{key} has {rule!r}; known are {', '.join(sorted(MERGE_RULES))}")
@@ -640,6 +646,8 @@ def indexes_of(entity: EntityType) -> tuple[SqlIndex, ...]:
         found.append(SqlIndex(f"{key.name}_key", body, unique=True))
     found.extend(entity.options.indexes)
     starts = {re.split(r"[,\s)]", index.postgresql.lstrip("("), maxsplit=1)[0].strip('"') for index in found}
+    if entity.options.searchable:
+        found.append(SqlIndex("search", f'USING gin ({GRAMS}("search_text")){live}', sqlite=""))
     for name, relation in entity.to_one.items():
         column = relation.column.name
         if column not in starts and name not in entity.custom:

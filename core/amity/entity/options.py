@@ -40,7 +40,9 @@ class EntityOptions:
     * ``secret``: columns that nothing outside of the core's own code reads or writes: no selection, filter, input,
       event, export or expression knows them.
     * ``fixed``: columns or references that are set when a row is created, and never change.
-    * ``searchable``: text columns folded into ``search_text``; the entity must have that column.
+    * ``searchable``: text columns by which records are found in a search, folded into ``search_text``; the entity
+      must have that column.
+    * ``found_as``: a reference to the record that a search answers in its place: an address, its customer.
     * ``personal``: columns that identify a person.
     * ``unique``: keys, each a column or :class:`Unique`; also what rows can be upserted by.
     * ``indexes``: further :class:`SqlIndex`.
@@ -61,6 +63,7 @@ class EntityOptions:
     secret: frozenset[str] | set[str] = frozenset()
     fixed: frozenset[str] | set[str] = frozenset()
     searchable: tuple[str, ...] = ()
+    found_as: str | None = None
     personal: tuple[str, ...] = ()
     unique: tuple[str | Unique, ...] = ()
     indexes: tuple[SqlIndex, ...] = ()

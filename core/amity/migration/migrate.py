@@ -12,10 +12,10 @@ from tortoise.migrations.migration import Migration
 from tortoise.migrations.schema_generator.state import State
 
 from ..database import Database, DatabaseError, Transaction
-from ..database.operations import CreateIndex, InstallFold, RunSql
+from ..database.operations import CreateIndex, InstallFold, InstallSearch, RunSql
 from ..database.schema_connection import SchemaConnection, schema_connection
 from ..database.schema_editor import schema_editor
-from . import files
+from . import files, search
 from .compare import operations_between
 from .custom import apply_fields, make_way, pending_fields
 from .errors import MigrationError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TABLE = "core_migration"
 """Which migrations were applied; made by the first migrate, before the migrations themselves."""
 
-_STATELESS = (ops.CreateModel, ops.AddField, CreateIndex, RunSql, InstallFold)
+_STATELESS = (ops.CreateModel, ops.AddField, CreateIndex, RunSql, InstallFold, InstallSearch)
 """Operations that look at the models after them only; keeping those before is what costs most."""
 
 
@@ -134,6 +134,7 @@ async def _migrate(
                 names.append(_name(migration))
                 if progress:
                     progress(Progress(names[-1], len(names), len(waiting)))
+    await search.refresh(connection, composition)
     async with connection.transaction():
         await write_manifest(connection, composition)
     return names

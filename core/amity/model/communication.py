@@ -32,10 +32,13 @@ class ContactPoint(Entity):
     shared = fields.BooleanField(
         default=False, db_default=False, description="Whether several customers may have it"
     )
+    search_text = fields.TextField(default="", db_default="", description="Folded text for searching")
 
     options = EntityOptions(
         prefix="cpt",
         api=EDITABLE,
+        searchable=("address",),
+        found_as="customer",
         personal=("address",),
         unique=(
             Unique(("channel", "address"), where="NOT shared"),

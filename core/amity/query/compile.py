@@ -63,6 +63,7 @@ from ..tree import (
     Reaches,
     Root,
     Scalar,
+    Search,
     Selection,
     Through,
     Timeline,
@@ -73,6 +74,7 @@ from .aggregates import GroupSql, records
 from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
+from .hits import compile_search
 from .orders import Key
 from .rows import MAX_JOINS, PageShape, PageSql, Parent, Rows, too_many_joins
 from .statement import BatchPlan, ComputedUse, Statement, Step
@@ -157,6 +159,8 @@ class _Compiler(Timelines):
     # --- roots ----------------------------------------------------------------------------------------------
 
     def _root(self, root: Root) -> str:
+        if isinstance(root, Search):
+            return compile_search(self, root)
         entity = self.catalog[root.entity]
         if isinstance(root, One):
             return self._one(entity, root)
