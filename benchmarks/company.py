@@ -48,7 +48,8 @@ select uuidv7(), case when n <= $1 / 10 then 'organization' else 'person' end, n
   (array['prospect', 'lead', 'customer', 'former'])[1 + n % 4], null,
   ($2::uuid[])[1 + ((n::bigint * 7919) % array_length($2::uuid[], 1))::int],
   (array['web', 'fair', 'referral'])[1 + n % 3], (array['de-CH', 'en-US', 'fr-FR'])[1 + n % 3], '{{}}',
-  lower(name), 1, at, at
+  lower(concat_ws(chr(10), name, case when n > $1 / 10 then 'Given' || n % 997 else '' end,
+    case when n > $1 / 10 then 'Family' || n % 7919 else '' end)), 1, at, at
 from (select n, case when n <= $1 / 10 then 'Organization ' else 'Person ' end || n as name,
   timestamptz '2023-01-01' + n * (interval '1000 days' / $1) as at from generate_series(1, $1::int) n)
 """
@@ -58,9 +59,9 @@ from (select array_agg(id) as ids from core_customer where kind = 'organization'
 where c.kind = 'person'
 """
 _POINTS = f"""
-insert into core_contact_point (id, customer_id, channel, address, "primary", shared, {_LIFE})
-select uuidv7(), id, 'email', 'c' || row_number() over () || '@example.com', true, false, 1, created_at, updated_at
-from core_customer
+insert into core_contact_point (id, customer_id, channel, address, search_text, "primary", shared, {_LIFE})
+select uuidv7(), id, 'email', address, address, true, false, 1, created_at, updated_at
+from (select *, 'c' || row_number() over () || '@example.com' as address from core_customer) c
 """
 _DRAWN = """
 from (select n, 1 + floor(random() * $2)::int as place from generate_series(1, $1::int) n) drawn

@@ -33,6 +33,21 @@ def _lifecycle(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
     return {"lifecycle": chance.choice(("PROSPECT", "LEAD", "CUSTOMER", "FORMER"))}
 
 
+def _text(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
+    return {"text": f"{chance.choice(('c', 'family'))}{chance.randrange(100, 700)}"}
+
+
+def _fits(text: str) -> str:
+    """How well a text fits, times 100."""
+    return f"""case when {text} = $1::text then 6 when starts_with({text}, $1::text) then 5
+      when ' ' || translate({text}, '.@', '  ') like '% ' || $1 || '%' then 4
+      when {text} like '%' || $1 || '%' then 3 else 0 end * 100"""
+
+
+_GRAMS = """amity_grams(search_text) @@ (select string_agg(quote_literal(substr($1, i, 3)), ' & ')
+    from generate_series(1, length($1) - 2) i)::tsquery"""
+
+
 def _id(prefix: str, column: str) -> str:
     return f"'{prefix}_' || replace({column}::text, '-', '')"
 
@@ -176,6 +191,37 @@ BOARD = Operation(
     of="Pipeline",
 )
 
+SEARCH = Operation(
+    "customers by a part of their name or e-mail address, 20 best with snippet",
+    """query Search($text: String!) {
+  search(text: $text, types: [CUSTOMER], first: 20) {
+    edges { score field snippet node { id ... on Customer { name lifecycle } } }
+  }
+}""",
+    f"""with hits as materialized (
+  select id, greatest(
+      {_fits("split_part(search_text, chr(10), 1)")} + 99, {_fits("split_part(search_text, chr(10), 2)")} + 98,
+      {_fits("split_part(search_text, chr(10), 3)")} + 97) as best, name as first, given_name as second,
+    family_name as third
+  from core_customer where deleted_at is null and {_GRAMS}
+  union all
+  select c.id, {_fits("p.search_text")} + 90, p.address, null, null
+  from core_contact_point p join core_customer c on c.id = p.customer_id and c.deleted_at is null
+  where p.deleted_at is null and {_GRAMS.replace("search_text", "p.search_text")}),
+best as (select distinct on (id) * from hits where best >= 100 order by id, best desc)
+select row_to_json(a)::text from (select row_to_json(p) as search from (
+  select coalesce(json_agg(row_to_json(e)), '[]') as edges from (
+    select case h.best / 100 when 6 then 1.0 when 5 then 0.9 when 4 then 0.8 else 0.7 end as score,
+      case h.best % 100 when 99 then 'name' when 98 then 'givenName' when 97 then 'familyName'
+        else 'contactPoint.address' end as field,
+      case h.best % 100 when 98 then h.second when 97 then h.third else h.first end as snippet,
+      (select row_to_json(n) from (select {_id("cus", "c.id")} as id, c.name, upper(c.lifecycle) as lifecycle) n)
+        as node
+    from (select * from best order by best / 100 desc, id desc limit 20) h join core_customer c on c.id = h.id
+    order by h.best / 100 desc, h.id desc) e) p) a""",
+    _text,
+)
+
 
 # --- writes ---------------------------------------------------------------------------------------------------
 
@@ -260,4 +306,4 @@ LOG_MANY = Operation(
     writes=True,
 )
 
-OPERATIONS = (ONE, LIST, WHOLE, NESTED, BOARD, LOG_ONE, LOG_MANY)
+OPERATIONS = (ONE, LIST, WHOLE, NESTED, BOARD, SEARCH, LOG_ONE, LOG_MANY)

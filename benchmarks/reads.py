@@ -196,7 +196,7 @@ async def turn(
     operation, chance = OPERATIONS[place], random.Random(place)
     messages = [
         server.message(place, operation, operation.variables(chance, ids), token)
-        for _ in range(2000 if operation.variables(chance, ids).get("id") else 50 if operation.writes else 8)
+        for _ in range(50 if operation.writes else 8 if "lifecycle" in operation.variables(chance, ids) else 2000)
     ]
     await load.run(server.port, lambda: chance.choice(messages), connections, min(1.0, seconds))
     before = server.cpu()

@@ -40,7 +40,7 @@ async def refresh(connection: SchemaConnection, composition: Composition) -> Non
 
 
 async def _fold(connection: SchemaConnection, entity: EntityType) -> None:
-    names = ["id", *entity.options.searchable]
+    names = ["id", "search_text", *entity.options.searchable]
     mark = "$1::text::uuid" if connection.dialect == "postgresql" else "?1"
     sql = (
         f"SELECT {storage.quoted(names)} FROM {storage.table_of(entity)} "
@@ -50,6 +50,11 @@ async def _fold(connection: SchemaConnection, entity: EntityType) -> None:
     while rows := await connection.fetch(sql, (last,)):
         found = [storage.decode_row(entity, names, row, connection.dialect) for row in rows]
         texts = [{"id": row["id"], "search_text": search_text(entity, row)} for row in found]
+        if connection.dialect == "postgresql":
+            # SQLite's index has to be told of every text; an index of PostgreSQL knows those that stay
+            texts = [
+                new for new, old in zip(texts, found, strict=True) if new["search_text"] != old["search_text"]
+            ]
         await storage.update(connection, entity, texts, ["search_text"])
         last = str(found[-1]["id"])
 
