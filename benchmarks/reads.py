@@ -35,7 +35,7 @@ from amity_graphql.api import execute
 
 from . import load
 from .company import Size, fill
-from .operations import OPERATIONS, Operation
+from .operations import OPERATIONS, SEARCH, Operation
 from .server import SETTINGS
 
 PASSWORD = "benchmark-password-1"
@@ -212,8 +212,8 @@ async def turn(
 
 
 def _able(operation: Operation) -> tuple[str, ...]:
-    """The servers that know an operation: the plain one has no mutations."""
-    return KINDS[:2] if operation.writes else KINDS
+    """The servers that know an operation: the plain one has no mutations, and no search."""
+    return KINDS[:2] if operation.writes or operation is SEARCH else KINDS
 
 
 def _lasting(value: Any) -> Any:

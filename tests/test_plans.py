@@ -260,3 +260,29 @@ async def test_a_changed_role_is_in_effect_at_the_next_request(crm: Crm, documen
             assert refused in result.errors[0].message
         else:
             assert json.loads(result.encode()) == {"data": {"customers": {"nodes": []}}}
+
+
+async def test_a_search_is_planned_for_every_text(crm: Crm, documents: Documents) -> None:
+    document = """query Found($text: String!, $after: String, $types: [SearchType!]) {
+      search(text: $text, first: 1, after: $after, types: $types) {
+        totalCount pageInfo { endCursor hasNextPage } edges { score field snippet node { id } }
+      }
+    }"""
+    schema = built(crm)[0]
+    without = Documents(replace(schema, settings=schema.settings.model_copy(update={"cached_plans": 0})))
+    session = crm.acting_as(SYSTEM)
+
+    async def asked(**variables: Any) -> Any:
+        found = [
+            await run(replace(context(session), spliced=True), kept, document, variables)
+            for kept in (documents, without)
+        ]
+        assert found[0].encode() == found[1].encode(), variables
+        return json.loads(found[0].encode())
+
+    for text in ("ann", "ann lee", "An lee", "王", "acme", "+49 (171) 23", "%_", "", "lee ann stone bob"):
+        answer = await asked(text=text)
+        if "errors" not in answer and answer["data"]["search"]["pageInfo"]["hasNextPage"]:
+            await asked(text=text, after=answer["data"]["search"]["pageInfo"]["endCursor"])
+            await asked(text=text, types=["DEAL"])
+    assert documents.plans.answered > 6

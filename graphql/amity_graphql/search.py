@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amity.entity import Catalog
+from amity.given import known
 
 from .arguments import Arguments, plain
 from .declare import Argument, Field, bare, enumeration, listed, optional, output
@@ -22,10 +23,10 @@ def search(
     catalog: Catalog, names: Mapping[str, EntityNames], arguments: Arguments, source: Source
 ) -> Iterator[RootField]:
     """The field, where anything is searchable."""
-    known = {entity.singular.upper(): entity.name for entity in found(catalog, names)}
-    if not known:
+    findable = {entity.singular.upper(): entity.name for entity in found(catalog, names)}
+    if not findable:
         return
-    types = enumeration("SearchType", known, "What a search can find", source)
+    types = enumeration("SearchType", findable, "What a search can find", source)
     given = [
         Argument("text", str, "Words, all of which have to occur, in any order; parts of words, and numbers, too"),
         Argument("types", optional(listed(types)), "What to find; everything that you may read if absent", None),
@@ -43,10 +44,10 @@ def search(
         after: str | None = None,
     ) -> Searched:
         size = arguments.bounds(first, None, None, None)[0]
-        chosen = None if types is None else tuple(dict.fromkeys(plain(item) for item in types))
+        chosen = None if types is None else tuple(dict.fromkeys(plain(item) for item in known(types)))
         return Searched(text, chosen, size or 0, after)
 
-    yield RootField("graphql", Field("search", _connection(source), description, given), resolve)
+    yield RootField("graphql", Field("search", _connection(source), description, given), resolve, plannable=True)
 
 
 def _connection(source: Source) -> type:

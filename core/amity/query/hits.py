@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
 
 from ..access import AccessDenied, type_denied
 from ..database import grams
 from ..database.grams import Sought
 from ..entity import Catalog, EntityType, Kind, camel
+from ..given import late
 from ..tree import Constant, HitEdges, HitNode, HitPart, PageInfo, Search, TotalCount
 from . import cursor as cursors
 from .dialect import identifier, literal
@@ -62,7 +64,7 @@ class _Searching:
         self.root = root
         self.dialect = compiler.dialect
         self.postgresql = compiler.dialect.name == "postgresql"
-        self.sought = parse_search(root.text)
+        self.sought = late(root.text, parse_search)
         self.sources = tuple(_sources(compiler, root))
         self.records = tuple(dict.fromkeys(source.target.name for source in self.sources))
 
@@ -100,11 +102,10 @@ class _Searching:
     def _candidates(self, branches: Callable[[str], Iterator[str]], condition: str) -> str:
         """A table of candidates, each with how well it fits."""
         fuzzy = bool(condition)
-        pieces = self.sought.tolerant_pieces if fuzzy else self.sought.pieces
+        query = grams.postgresql_query if self.postgresql else grams.sqlite_query
+        bound = self._text(lambda sought: query(sought.tolerant_pieces if fuzzy else sought.pieces))
         if self.postgresql:
-            bound = self.compiler.bind(grams.postgresql_query(pieces), Kind.TEXT)
             return self._table("f" if fuzzy else "s", " union all ".join(branches(f"{bound}::tsquery")))
-        bound = self.compiler.bind(grams.sqlite_query(pieces), Kind.TEXT)
         where = f"core_search_index match {bound}" + (f" and {condition}" if fuzzy else "")
         found = self._table(
             "c",
@@ -190,40 +191,42 @@ class _Searching:
     def _rank_of(self, text: str) -> str:
         """:func:`amity.database.grams.rank`."""
         if not self.postgresql:
-            return f"amity_search_rank({text}, {self._text(self.sought.spec(fuzzy=False))})"
-        phrase, number = self._text(self.sought.phrase), self._text(self.sought.number)
+            return f"amity_search_rank({text}, {self._text(lambda sought: sought.spec(fuzzy=False))})"
+        phrase, number = self._text(attrgetter("phrase")), self._text(attrgetter("number"))
         return (
             f"case when {text} = {phrase} or ltrim({text}, '+') = {number} then {grams.EXACT} "
             f"when starts_with({text}, {phrase}) then {grams.PREFIX} "
-            f"when {self._across(text)} and {_words(text)} like all ({self._texts(self.sought.starts)}) "
+            f"when {self._across(text)} and {_words(text)} like all ({self._texts('starts')}) "
             f"or right({text}, length({number})) = {number} then {grams.WORDS} "
             f"when {self._across(text)} or strpos({text}, {number}) > 0 then {grams.WITHIN} else 0 end"
         )
 
     def _across(self, text: str) -> str:
         if self.postgresql:
-            return f"{text} like all ({self._texts(self.sought.patterns)})"
-        words = Sought(self.sought.words).spec(fuzzy=False)
-        return f"amity_search_rank({text}, {self._text(words)}) > 0"
+            return f"{text} like all ({self._texts('patterns')})"
+        words = self._text(lambda sought: Sought(sought.words).spec(fuzzy=False))
+        return f"amity_search_rank({text}, {words}) > 0"
 
     def _tolerant(self, text: str) -> str:
         if self.postgresql:
-            fits = f"{text} ~ all ({self._texts(self.sought.tolerant)})"
+            fits = f"{text} ~ all ({self._texts('tolerant')})"
             return f"case when {fits} then {grams.FUZZY} else 0 end"
-        return f"amity_search_rank({text}, {self._text(self.sought.spec(fuzzy=True))})"
+        return f"amity_search_rank({text}, {self._text(lambda sought: sought.spec(fuzzy=True))})"
 
-    def _text(self, value: str | None) -> str:
-        return self.compiler.bind(value, Kind.TEXT)
+    def _text(self, read: Callable[[Sought], str | None]) -> str:
+        """A placeholder for something of what is looked for; the statement is the same whatever that is."""
+        return self.compiler.bind(late(self.sought, read), Kind.TEXT)
 
-    def _texts(self, values: Sequence[str]) -> str:
-        return self.compiler.bind(values, Kind.TEXT, many=True)
+    def _texts(self, name: str) -> str:
+        return self.compiler.bind(late(self.sought, attrgetter(name)), Kind.TEXT, many=True)
 
     # --- what is told of it ---------------------------------------------------------------------------------
 
     def _after(self) -> str:
         if self.root.after is None:
             return ""
-        rank, id = cursors.decode(self.root.after, _DIGEST, [(Kind.INT, False), (Kind.ID, False)])
+        place = late(self.root.after, _decoded)
+        rank, id = late(place, itemgetter(0)), late(place, itemgetter(1))
         bound, last = self.compiler.bind(rank, Kind.INT), self.compiler.bind(id, Kind.ID)
         return f' where p.best / 100 <= {bound} and (p.best / 100 < {bound} or p."id" < {last})'
 
@@ -309,7 +312,7 @@ class _Searching:
 
     def _around(self, value: str, text: str) -> str:
         """The part of a long text that has the first word; folding may have moved it by a few characters."""
-        word = self._text(self.sought.words[0])
+        word = self._text(lambda sought: sought.words[0])
         function, most = ("strpos", "greatest") if self.postgresql else ("instr", "max")
         start = f"{most}(1, {function}({text}, {word}) - {_BEFORE})"
         part = f"substr({value}, {start}, {SNIPPET})"
@@ -330,6 +333,10 @@ class _Searching:
             case "__typename":
                 return literal("PageInfo")
         raise QueryError(f"PageInfo has no {name!r}")
+
+
+def _decoded(cursor: str) -> Sequence[Any]:
+    return cursors.decode(cursor, _DIGEST, [(Kind.INT, False), (Kind.ID, False)])
 
 
 def _sources(compiler: _Compiler, root: Search) -> Iterator[Source]:
