@@ -206,7 +206,8 @@ SEARCH = Operation(
   from core_customer where deleted_at is null and {_GRAMS}
   union all
   select c.id, {_fits("p.search_text")} + 90, p.address, null, null
-  from core_contact_point p join core_customer c on c.id = p.customer_id and c.deleted_at is null
+  from core_contact_point p cross join lateral
+    (select id from core_customer where id = p.customer_id and deleted_at is null limit 1) c
   where p.deleted_at is null and {_GRAMS.replace("search_text", "p.search_text")}),
 best as (select distinct on (id) * from hits where best >= 100 order by id, best desc)
 select row_to_json(a)::text from (select row_to_json(p) as search from (

@@ -135,11 +135,18 @@ class _Searching:
             other = compiler.alias("o")
             link = entity.to_one[source.reference]
             on = [f'{other}."id" = b.{identifier(link.column.name)}', *compiler.visible(source.target, other)]
-            tables += f" join {identifier(source.target.table)} {other} on {' and '.join(on)}"
+            tables += self._one_each(identifier(source.target.table), other, " and ".join(on))
             id = f'{other}."id"'
         where = " and ".join(predicates)
         columns = f'{source.number} as src, {id} as id, b."id" as origin, {best} as best'
         return f"select {columns} from {tables} where {where}"
+
+    def _one_each(self, table: str, alias: str, on: str) -> str:
+        """Joins the one row that each candidate leads to. A plan that is kept can't tell how few they are, and
+        would read the whole table for them."""
+        if self.postgresql:
+            return f" cross join lateral (select * from {table} {alias} where {on} limit 1) {alias}"
+        return f" join {table} {alias} on {on}"
 
     def _hits(self, written: str, tolerant: str) -> str:
         """Every record that was found, once, by what fits it best."""
