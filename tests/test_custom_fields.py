@@ -99,7 +99,7 @@ async def test_a_custom_field_is_a_field_of_the_graphql_api(make_crm: MakeCrm) -
         (bob,) = await made(crm.acting_as(SYSTEM), Customer, {"kind": "person", "name": "Bob"})
         selection = """
             name tier contractValue { amount currency } shoeSize seats nickname born renewedAt vip
-            partner { name vip } events { nodes { after } }
+            partner { name vip } history { nodes { after } }
         """
         input = {
             "kind": "PERSON",
@@ -122,7 +122,7 @@ async def test_a_custom_field_is_a_field_of_the_graphql_api(make_crm: MakeCrm) -
             input=input,
         )
         ann = data["createCustomer"]["customer"]
-        (event,) = ann.pop("events")["nodes"]
+        (event,) = ann.pop("history")["nodes"]
         assert ann == {
             "name": "Ann",
             "tier": "GOLD",

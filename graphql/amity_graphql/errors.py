@@ -52,8 +52,8 @@ def told(error: Exception, plugin: str | None = None, field: str = "a resolver")
     """
     if isinstance(error, GraphQLError):
         cause = error.original_error
-        if cause is None or isinstance(cause, GraphQLError):
-            return error
+        if cause is None or isinstance(cause, GraphQLError) or "code" in (error.extensions or {}):
+            return error  # told already, perhaps with its place
         return _told(cause, plugin, field)
     return _told(error, plugin, field)
 
