@@ -63,6 +63,8 @@ _OWN_TYPES = (
     "ViewerCan",
     "UserError",
     "OnError",
+    "OrderDirection",
+    "CalendarPeriod",
     *SHARED,
     *TIMELINE_TYPES,
     *SEARCH_TYPES,
