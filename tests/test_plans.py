@@ -360,3 +360,11 @@ async def test_a_search_is_planned_for_every_text(crm: Crm, documents: Documents
             await asked(text=text, after=answer["data"]["search"]["pageInfo"]["endCursor"])
             await asked(text=text, types=["DEAL"])
     assert documents.plans.answered > 6
+
+
+async def test_roles_that_share_a_name_share_no_rights(crm: Crm, documents: Documents) -> None:
+    """Roles that code makes have no id, and their names say nothing of what they grant."""
+    code = crm.catalog["Customer"].code
+    for rule, found in (("all", 5), ("none", 0), ("all", 5)):
+        role = Role("passing", grants={(code, "read"): TypeGrant(RowRule(rule))})  # type: ignore[arg-type]
+        assert len(await names(crm, documents, Principal("user", "usr_x", roles=(role,)))) == found
