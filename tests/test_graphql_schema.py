@@ -16,6 +16,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     build_schema,
+    get_named_type,
     validate_schema,
 )
 from pydantic import BaseModel
@@ -111,6 +112,19 @@ def problems_of(*plugins: Any, **settings: Any) -> tuple[str, ...]:
 
 def test_the_printed_schema_is_one() -> None:
     assert not validate_schema(build_schema(sdl(crm_of(Reception))))
+
+
+def test_a_name_stands_for_one_type() -> None:
+    """What fields and arguments have as their types is what is known by these names, in the printed schema too."""
+    schema = built(crm_of(Reception))[0].graphql
+    strange = set()
+    for type_ in schema.type_map.values():
+        for name, field in getattr(type_, "fields", {}).items():
+            for used in (field, *getattr(field, "args", {}).values()):
+                named = get_named_type(used.type)
+                if schema.type_map.get(named.name) is not named:
+                    strange.add(f"{type_.name}.{name}: {named.name}")
+    assert not strange
 
 
 def test_every_type_field_and_argument_says_what_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -207,6 +208,79 @@ async def test_plans_stay_within_their_bounds(crm: Crm) -> None:
     assert plans.count == sum(family.count for family in plans._families.values())
 
 
+async def test_pages_of_every_size_do_not_drive_out_the_rest(crm: Crm) -> None:
+    """What a family of plans lets go of is not counted any longer."""
+    api, _ = built(crm)
+    documents = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 20})))
+    for number in range(40):
+        await names(crm, documents, first=number)
+    plans = documents.plans
+    kept = [family.root for family in plans._families.values()]
+    written = 0
+    while kept:
+        branch = kept.pop()
+        if branch is not None:
+            written += len(branch.plan.statement.sql) if branch.plan is not None else 0
+            kept += branch.children.values()
+    assert plans.size == written + len(NAMED)
+
+
+async def test_a_plan_whose_family_gave_way_meanwhile_is_not_counted(crm: Crm) -> None:
+    api, _ = built(crm)
+    documents = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 1})))
+    many = [f"{{ c{number}: customers(first: 1) {{ nodes {{ id }} }} }}" for number in range(8)]
+    await asyncio.gather(*(execute_with(crm, documents, document, {}) for document in many))
+    plans = documents.plans
+    assert plans.count == sum(family.count for family in plans._families.values()) <= 2
+    assert plans.size == sum(family.size for family in plans._families.values())
+
+
+async def test_long_names_are_not_kept(crm: Crm, documents: Documents) -> None:
+    """Names of variables that nobody declared, and of operations that are not there, can be as long as a body."""
+    document = "query A { customers(first: 1) { nodes { id } } }"
+    assert not (await ask(crm, documents, document, {"x" * 6_000: 1})).errors
+    assert not (await ask(crm, documents, document, {"x": {"y" * 6_000: 1}})).errors
+    result = await run(context(crm.acting_as(SYSTEM)), documents, document, {}, "B" * 6_000)
+    assert result.errors
+    assert documents.plans.count == 0
+
+
+async def test_timelines_and_figures_are_planned(crm: Crm, documents: Documents) -> None:
+    timeline = """query T($id: ID!, $types: [TimelineType!], $type: TimelineType!, $first: Int, $after: String) {
+      customer(id: $id) {
+        timeline(types: $types, first: $first, after: $after) {
+          totalCount edges { cursor node { __typename } } pageInfo { endCursor }
+        }
+        one: timeline(types: [$type]) { totalCount }
+      }
+    }"""
+    figures = """query F($first: Int, $unit: DateUnit!, $least: BigInt) {
+      customersAggregate(
+        groupBy: [{lifecycle: true}, {createdAt: {unit: $unit}}], first: $first, having: {count: {gte: $least}}
+      ) { count key { lifecycle createdAt } }
+    }"""
+    api, _ = built(crm)
+    plain = Documents(replace(api, settings=api.settings.model_copy(update={"cached_plans": 0})))
+    walk = {"id": ANN, "types": ["INTERACTION", "STAGE_MOVE"], "type": "INTERACTION", "first": 1}
+    page = (await execute_with(crm, plain, timeline, walk))["customer"]["timeline"]
+    tries = [
+        (timeline, walk),
+        (timeline, walk | {"after": page["pageInfo"]["endCursor"]}),
+        (timeline, walk | {"types": ["STAGE_MOVE"], "type": "STAGE_MOVE"}),
+        (timeline, walk | {"types": "INTERACTION", "first": 0}),
+        (timeline, walk | {"types": None, "first": 5}),
+        (figures, {"first": 2, "unit": "DAY", "least": 1}),
+        (figures, {"first": 1, "unit": "MONTH", "least": "2"}),
+    ]
+    for document, variables in (*tries, *tries):
+        planned = await ask(crm, documents, document, variables)
+        assert planned.encode() == (await ask(crm, plain, document, variables)).encode(), variables
+    assert documents.plans.answered == 2 * len(tries)
+    for document, variables in ((timeline, walk | {"first": -1}), (figures, {"first": -1, "unit": "DAY"})):
+        result = await ask(crm, documents, document, variables)
+        assert "first is -1; expected a number from 0" in result.errors[0].message
+
+
 async def test_a_mutation_and_what_reads_more_than_rows_are_not_planned(crm: Crm, documents: Documents) -> None:
     for _ in range(5):
         await execute_with(crm, documents, "{ me { kind } customers(first: 1) { nodes { id } } }", {})
@@ -286,3 +360,11 @@ async def test_a_search_is_planned_for_every_text(crm: Crm, documents: Documents
             await asked(text=text, after=answer["data"]["search"]["pageInfo"]["endCursor"])
             await asked(text=text, types=["DEAL"])
     assert documents.plans.answered > 6
+
+
+async def test_roles_that_share_a_name_share_no_rights(crm: Crm, documents: Documents) -> None:
+    """Roles that code makes have no id, and their names say nothing of what they grant."""
+    code = crm.catalog["Customer"].code
+    for rule, found in (("all", 5), ("none", 0), ("all", 5)):
+        role = Role("passing", grants={(code, "read"): TypeGrant(RowRule(rule))})  # type: ignore[arg-type]
+        assert len(await names(crm, documents, Principal("user", "usr_x", roles=(role,)))) == found

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import asyncpg
+import pytest
+
 from amity import SYSTEM, Customer, Session
+from amity.database import DatabaseError
 from amity.testing import make_crm
 
 
@@ -39,3 +43,28 @@ async def test_reads_streams_and_units_share_few_connections(server_url: str | N
                     with suppress(asyncio.CancelledError):
                         await task
             assert await read() == 20
+
+
+async def test_closing_waits_for_reads_that_are_under_way(server_url: str | None) -> None:
+    slow = (
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 300000) select count(*) from n"
+    )
+    async with asyncio.timeout(60):
+        async with make_crm(settings={"pool_size": 2}, server_url=server_url) as crm:
+            reading = asyncio.create_task(crm.database.read(slow))
+            await asyncio.sleep(0.01)
+        with suppress(DatabaseError):
+            assert (await reading)[0][0] == 300_000
+
+
+async def test_a_connection_that_the_server_ended_is_not_taken_again(server_url: str | None) -> None:
+    if server_url is None:
+        pytest.skip("SQLite has no server")
+    async with make_crm(settings={"pool_size": 2}, server_url=server_url) as crm:
+        database = crm.database
+        mine = (await database.read("select pg_backend_pid()"))[0][0]
+        other = await asyncpg.connect(database.url)
+        await other.execute("select pg_terminate_backend($1)", mine)
+        await other.fetchval("select pg_sleep(0.2)")  # the end of the connection is heard of meanwhile
+        await other.close()
+        assert (await database.read("select 1"))[0][0] == 1

@@ -10,6 +10,7 @@ from graphql import GraphQLObjectType
 
 from amity import tree
 from amity.entity import EntityType
+from amity.given import known
 from amity.query import QueryError
 from amity.query.grouping import figure_kind, parse_group_order, parse_groups, parse_having
 
@@ -49,7 +50,7 @@ class Groupings:
             parse_group_order(
                 catalog, entity, by, [self._order(entity, item) for item in order or ()], ("order_by",)
             ),
-            self._first(given.get("first")),
+            self._first(known(given.get("first"))),
         )
 
     def _first(self, first: int | None) -> int:
@@ -68,7 +69,7 @@ class Groupings:
             return {named.name: self._key(self.arguments.catalog[target], value)}
         if isinstance(value, Mapping):
             names = {"unit": "unit", "timeZone": "time_zone"}
-            value = {names[name]: _lower(inner) for name, inner in value.items()}
+            value = {names[name]: _lower(known(inner)) for name, inner in value.items()}
         return {named.name: value}
 
     def _having(self, entity: EntityType, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,8 @@ MAX_DOCUMENT = 50_000
 """Characters of a document that is planned; one longer was hardly written to be sent again."""
 _MAX_SHAPE = 200
 """Values in the variables of a request that is planned; imports bring thousands, and are no queries."""
+_MAX_NAMES = 5_000
+"""Characters of all names in them, which are kept with a plan."""
 _TRIES = 3
 """How often planning may fail for requests alike before it is left alone."""
 _SCALARS = frozenset((str, int, float))
@@ -112,8 +114,11 @@ class Branch:
 class Family:
     """Plans of requests alike: the same document, rights and kinds of variables."""
 
+    key: Hashable
+    key_size: int
+    """Characters of what it is found by."""
     size: int
-    """Characters, for the bound of all."""
+    """Characters of all of it, for the bound of all."""
     root: Branch | None = None
     count: int = 1
     failures: int = 0
@@ -170,15 +175,17 @@ class Plans:
         if found is not None:
             self._families.move_to_end(key)
             return found
-        found = self._families[key] = Family(size)
+        found = self._families[key] = Family(key, size, size)
         self._grow(1, size)
         return found
 
     def add(self, family: Family, track: Track, plan: Plan) -> None:
+        if self._families.get(family.key) is not family:
+            return  # it gave way while the plan was made
         if family.count > self.most // 4 and family.count > 1:
             # pages of every size, say: nothing is lost but time
-            self._grow(1 - family.count, 0)
-            family.count, family.root = 1, None
+            self._grow(1 - family.count, family.key_size - family.size)
+            family.count, family.size, family.root = 1, family.key_size, None
         if family.add(track, plan):
             self.made += 1
             family.count += 1
@@ -216,7 +223,7 @@ async def planned(
     if session.principal.kind == "anonymous":
         return None
     shape = _shape(variables)
-    if shape is None:
+    if shape is None or len(operation_name or "") > _MAX_NAMES:
         return None
     family = plans.family((text, operation_name, rights, shape, context.crm.database.dialect), len(text))
     values: list[Any] = [Asked(variables, session.rights)]
@@ -391,7 +398,7 @@ def _shape(variables: Mapping[str, Any]) -> Hashable | None:
     if not variables:
         return ()
     try:
-        return _shaped(variables, [_MAX_SHAPE])
+        return _shaped(variables, [_MAX_SHAPE, _MAX_NAMES])
     except (Untracked, RecursionError):
         return None
 
@@ -403,7 +410,9 @@ def _shaped(value: Any, left: list[int]) -> Hashable:
     if value is None or kind is bool:
         return value  # type: ignore[no-any-return]
     left[0] -= 1
-    if left[0] < 0:
+    if kind is dict:
+        left[1] -= sum(map(len, value))
+    if min(left) < 0:
         raise Untracked("too much to look at")
     if kind is dict:
         return "{}", *[(key, _shaped(item, left)) for key, item in value.items()]

@@ -63,6 +63,8 @@ _OWN_TYPES = (
     "ViewerCan",
     "UserError",
     "OnError",
+    "OrderDirection",
+    "CalendarPeriod",
     *SHARED,
     *TIMELINE_TYPES,
     *SEARCH_TYPES,
@@ -192,7 +194,8 @@ class _Builder:
             values,
             _holes(schema._schema, self.composition.catalog, names, values),
             owners,
-            frozenset(item.field.name for item in queries if item.plannable),
+            frozenset(item.field.name for item in queries if item.plannable)
+            | {f"{item.plural}{AGGREGATE}" for item in names.values()},
         )
 
     def source(self, plugin: str) -> Source:

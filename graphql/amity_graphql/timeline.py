@@ -9,7 +9,7 @@ import strawberry
 
 from amity import tree
 from amity.entity import EntityType, Kind, snake
-from amity.given import known
+from amity.given import known, late
 from amity.query import parse_where
 from amity.query.timeline import ENTRY
 
@@ -88,9 +88,13 @@ def timeline(
     """What is selected of a timeline, with the records that it shows."""
     api = selections.api
     try:
-        bounds = api.arguments.bounds(*(given.get(name) for name in ("first", "after", "last", "before")))
-        types, where = known(given.get("types")), given.get("where")
-        names = None if types is None else tuple(_value(item) for item in api.arguments.limited("types", types))
+        bounds = api.arguments.bounds(
+            known(given.get("first")), given.get("after"), known(given.get("last")), given.get("before")
+        )
+        types, where = known(late(given.get("types"), _hashable)), given.get("where")
+        names = (
+            None if types is None else tuple(_value(known(item)) for item in api.arguments.limited("types", types))
+        )
         condition = None
         if where is not None:
             condition = parse_where(api.catalog, ENTRY, api.arguments.conditions(where), ("where",))
@@ -108,6 +112,10 @@ def timeline(
 def _all(names: Mapping[str, Any], entity: EntityType) -> tuple[str, ...] | None:
     known = tuple(item.entity for item in entity.timeline if item.entity in names)
     return None if len(known) == len(entity.timeline) else known
+
+
+def _hashable(items: Any) -> Any:
+    return tuple(items) if isinstance(items, list) else items
 
 
 def _value(item: Any) -> str:

@@ -101,13 +101,23 @@ class RolePolicy:
             roles = ()
         key = (roles, plugin)
         rules = self._rules.get(key)
-        if rules is None:
+        if rules is None or not _same(rules.roles, roles):
             rules = self._rules[key] = _Rules(self._catalog, roles, plugin)
             while len(self._rules) > self.CACHED:
                 self._rules.popitem(last=False)
         else:
             self._rules.move_to_end(key)
         return RoleRights(principal, rules)
+
+
+def _same(known: Sequence[Role], held: Sequence[Role]) -> bool:
+    """Whether equal roles grant the same: those of nobody's database may have a name in common, and no more."""
+    return all(
+        one is other
+        or other.id is not None
+        or (one.grants == other.grants and one.permissions == other.permissions)
+        for one, other in zip(known, held, strict=True)
+    )
 
 
 def _roles(held: Sequence[HeldRole]) -> tuple[Role, ...]:

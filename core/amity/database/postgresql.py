@@ -52,8 +52,10 @@ class PostgreSQL(Database):
         self._idle: list[tuple[Any, float]] = []
         """Connections that reads have done with, and since when: the next read takes the last of them."""
         self._waiting = 0
+        self._closing = False
 
     async def open(self) -> None:
+        self._closing = False
         try:
             self._pool = await asyncpg.create_pool(
                 self.url,
@@ -81,6 +83,7 @@ class PostgreSQL(Database):
 
     async def _disconnect(self) -> None:
         if self._pool is not None:
+            self._closing = True  # reads that are under way give their connections back
             idle, self._idle = self._idle, []
             for connection, _ in idle:
                 await self._pool.release(connection)
@@ -102,7 +105,7 @@ class PostgreSQL(Database):
             except BaseException:
                 await self.pool.release(connection)
                 raise
-            if self._waiting:
+            if self._waiting or self._closing:
                 await self.pool.release(connection)
             else:
                 self._idle.append((connection, monotonic()))
@@ -118,9 +121,10 @@ class PostgreSQL(Database):
         """
         while self._idle:
             connection, since = self._idle.pop()
-            if monotonic() - since < _IDLE_SECONDS and not connection.is_closed():
-                return connection
-            await self.pool.release(connection)
+            with suppress(asyncpg.InterfaceError):  # the server went away, and the pool has it back already
+                if monotonic() - since < _IDLE_SECONDS and not connection.is_closed():
+                    return connection
+                await self.pool.release(connection)
         self._waiting += 1
         try:
             return await self.pool.acquire()
@@ -253,6 +257,8 @@ def translate(error: BaseException, timeout: float = 0) -> DatabaseError:
         return ForeignKeyViolation(f"{error.detail or error}")
     if isinstance(error, asyncpg.QueryCanceledError):
         return DatabaseError(f"the statement was stopped after {timeout:g} seconds")
+    if isinstance(error, TimeoutError):
+        return DatabaseError("the database did not answer in time")
     if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
         return DatabaseError(f"{error}; the database is behind: run `amity migrate`")
     if isinstance(error, asyncpg.DataError):

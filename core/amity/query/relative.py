@@ -111,7 +111,7 @@ _STARTS: Mapping[str, Callable[[date, int], date]] = {
     "day": lambda today, count: today + timedelta(days=count),
     "week": lambda today, count: today - timedelta(days=today.weekday()) + timedelta(weeks=count),
     "month": _months,
-    "quarter": lambda today, count: _months(today.replace(month=(today.month - 1) // 3 * 3 + 1), 3 * count),
+    "quarter": lambda today, count: _months(today.replace(month=(today.month - 1) // 3 * 3 + 1, day=1), 3 * count),
     "year": lambda today, count: date(today.year + count, 1, 1),
 }
 
