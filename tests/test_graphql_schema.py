@@ -16,6 +16,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     build_schema,
+    get_named_type,
     validate_schema,
 )
 from pydantic import BaseModel
@@ -111,6 +112,16 @@ def problems_of(*plugins: Any, **settings: Any) -> tuple[str, ...]:
 
 def test_the_printed_schema_is_one() -> None:
     assert not validate_schema(build_schema(sdl(crm_of(Reception))))
+
+
+def test_no_two_types_have_one_name() -> None:
+    schema = built(crm_of(Reception))[0].graphql
+    for type_ in schema.type_map.values():
+        if isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType, GraphQLInputObjectType)):
+            for name, field in type_.fields.items():
+                used = [field.type, *(argument.type for argument in getattr(field, "args", {}).values())]
+                for named in map(get_named_type, used):
+                    assert named is schema.type_map[named.name], f"{type_.name}.{name}: {named.name}"
 
 
 def test_every_type_field_and_argument_says_what_it_is() -> None:

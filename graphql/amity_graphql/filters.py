@@ -61,7 +61,7 @@ OrderDirection = strawberry.enum(
 
 RelativePeriod = strawberry.enum(
     Period,
-    name="DatePeriod",
+    name="RelativePeriod",
     description="A period of the calendar, seen from today. Weeks begin on Monday.",
 )
 _TYPES: Mapping[str, Any] = {
