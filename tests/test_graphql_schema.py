@@ -120,7 +120,8 @@ def test_no_two_types_have_one_name() -> None:
         if isinstance(type_, (GraphQLObjectType, GraphQLInterfaceType, GraphQLInputObjectType)):
             for name, field in type_.fields.items():
                 used = [field.type, *(argument.type for argument in getattr(field, "args", {}).values())]
-                for named in map(get_named_type, used):
+                for item in used:
+                    named = get_named_type(item)
                     assert named is schema.type_map[named.name], f"{type_.name}.{name}: {named.name}"
 
 
