@@ -339,7 +339,7 @@ def _text_reader(column: Column) -> Reader:
             if choices is None or value in choices:
                 return value
         elif value is None:
-            if column.nullable:
+            if column.nullable and not column.required:
                 return None
             raise Unreadable("can't be null", code="required")
         return _text(column, value)
