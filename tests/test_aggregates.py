@@ -212,8 +212,11 @@ async def test_mistakes_say_where_they_are_and_what_to_do(crm: Crm) -> None:
     assert "say in which currency to order" in await refused(
         crm, "{ dealsAggregate(groupBy: [{name: true}], orderBy: [{sum: {value: ASC}}]) { count } }"
     )
-    assert "is nothing that rows are grouped by; add it to groupBy" in await refused(
+    assert "orderBy.0.key: 'name' is nothing that rows are grouped by; add it to groupBy" in await refused(
         crm, "{ dealsAggregate(orderBy: [{key: {name: ASC}}]) { count } }"
+    )
+    assert "orderBy.0.currency: expected a currency (ISO 4217), three capital letters like USD" in await refused(
+        crm, '{ dealsAggregate(orderBy: [{sum: {value: ASC}, currency: "usd"}]) { count } }'
     )
     assert "exactly one key" in await refused(
         crm, "{ dealsAggregate(groupBy: [{name: true, note: true}]) { count } }"

@@ -396,11 +396,12 @@ async def test_a_field_does_not_change_its_type(crm_of: Callable[..., Crm]) -> N
     with pytest.raises(MigrationError) as caught:
         await crm_of(*changed).migrate()
     assert str(caught.value) == (
-        "custom field Customer.size is a number in the database, and declared a text; "
-        "custom field Customer.boss is a link to core_customer in the database, and declared a link to core_user: "
+        "another type was declared for "
+        "custom field Customer.size (in the database number, declared as text), "
+        "custom field Customer.boss (in the database link to core_customer, declared as link to core_user): "
         "values can't follow by themselves. Declare it as it was, or under another name"
     )
-    with pytest.raises(MigrationsPending, match="is a number in the database"):
+    with pytest.raises(MigrationsPending, match="in the database number, declared as text"):
         async with crm_of(*changed):
             pass
 
@@ -575,7 +576,7 @@ def test_what_can_not_be_a_field_is_told_all_at_once() -> None:
         compose(from_mapping({"custom_fields": declared}))
     problems = "\n".join(caught.value.problems)
     for number, part in [
-        (1, "(Custmer.tier): there is no entity 'Custmer'; did you mean 'Customer'?"),
+        (1, "(Custmer.tier): there is no entity 'Custmer' of the enabled plugins; did you mean 'Customer'?"),
         (2, "(Event.tier): Event can't be updated through the API"),
         (3, "(Customer.Tier): its name must be a lower-case word"),
         (4, "(Customer.cursor): its name must be a lower-case word"),
@@ -586,13 +587,13 @@ def test_what_can_not_be_a_field_is_told_all_at_once() -> None:
         (9, "(Customer.size): there is no type 'decimal'; known are text, integer, number, money"),
         (10, "(Customer.tier): a choice needs choices"),
         (11, "(Customer.grade): choices has 'A'; values are lower-case words"),
-        (12, "(Customer.color): choices are for a choice, and it is a text"),
+        (12, "(Customer.color): choices are for the type choice; this is text"),
         (13, "(Customer.car): a link needs to, the entity that it leads to"),
-        (14, "(Customer.van): it leads to 'Vehicle', which is absent"),
+        (14, "(Customer.van): it leads to 'Vehicle', which no enabled plugin has"),
         (15, "(Customer.friend): Customer already has a field 'deals'; choose another related_name"),
         (16, "(Customer.seats): default: expected an integer, got 'many'"),
         (17, "(Customer.long): max_length is 5000; a text that is indexed has at most 600"),
-        (18, "(Customer.fee): a money has no default"),
+        (18, "(Customer.fee): the type money has no default"),
         (20, "(Customer.good): Customer already has a field 'good'"),
     ]:
         assert f"[[custom_fields]] {number} {part}" in problems

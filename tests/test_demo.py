@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime
@@ -121,6 +122,28 @@ async def test_its_customers_are_in_segments(make_crm: MakeCrm) -> None:
         segments = {row["rfm"]["segment"] for row in await query.select("rfm.segment").all()}
         assert len(segments) >= 5
         assert "champions" in segments
+
+
+async def test_its_custom_fields_are_filled_and_change_nothing_else(make_crm: MakeCrm) -> None:
+    declared = tomllib.loads(SCRIPT.with_name("amity.toml").read_text())["custom_fields"]
+
+    async def made(settings: dict[str, Any]) -> tuple[Any, Any]:
+        async with make_crm([], settings) as crm:
+            await generate(crm, scale=0.05, today=TODAY)
+            customers = crm.acting_as(SYSTEM).find(Customer)
+            own = []
+            if settings:
+                asked = customers.select(*(item["name"] for item in declared))
+                own = await asked.where({"industry": {"isNull": False}}).all()
+            return own, await customers.select("name", "owner.name", "source").order_by("id").all()
+
+    filled, company = await made({"custom_fields": declared})
+
+    assert len({row["industry"] for row in filled}) >= 4
+    contracts = [row for row in filled if row["contract_value"]]
+    assert contracts
+    assert all("2026-03-02" < row["renewal_on"] <= "2027-03-02" for row in contracts)
+    assert (await made({}))[1] == company
 
 
 async def test_its_three_users_see_what_their_roles_say(make_crm: MakeCrm) -> None:

@@ -495,3 +495,10 @@ def test_settings_with_a_typo_are_told() -> None:
     (problem,) = problems_of(graphql={"max_page_siz": 3})
     assert "plugin 'graphql'" in problem
     assert "did you mean 'max_page_size'" in problem
+
+
+def test_a_page_of_the_usual_size_may_be_asked_for() -> None:
+    for section in ({"page_size": 1_000}, {"max_page_size": 10}):
+        (problem,) = problems_of(graphql=section)
+        assert "max_page_size: expected at least page_size, which is" in problem
+    assert built(crm_of(graphql={"max_page_size": 10, "page_size": 10}))

@@ -60,6 +60,7 @@ _OWN_TYPES = (
     "Money",
     "MoneyInput",
     "PageInfo",
+    "RelativePeriod",
     "ViewerCan",
     "UserError",
     "OnError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 
 class SignIn(BaseModel, extra="forbid"):
@@ -20,7 +20,7 @@ class GraphQLSettings(BaseModel, extra="forbid"):
 
     page_size: int = Field(default=50, ge=1)
     """Rows of a connection that is asked for without ``first`` or ``last``."""
-    max_page_size: int = Field(default=500, ge=1)
+    max_page_size: int = Field(default=500, ge=1, validate_default=True)
     """Rows of a connection that may be asked for at most."""
     max_rows: int = Field(default=250_000, ge=1)
     """Rows that an answer may have at most, as the sizes of its pages say before anything is run."""
@@ -54,3 +54,11 @@ class GraphQLSettings(BaseModel, extra="forbid"):
     """Whether the explorer is served to browsers."""
     sign_ins: list[SignIn] = Field(default_factory=list)
     """Users that the explorer offers to sign in as, with their passwords in the page: for demos only."""
+
+    @field_validator("max_page_size")
+    @classmethod
+    def _has_room(cls, most: int, info: ValidationInfo) -> int:
+        usual = info.data.get("page_size", 1)
+        if most < usual:
+            raise ValueError(f"expected at least page_size, which is {usual:,}")
+        return most

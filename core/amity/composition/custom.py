@@ -58,7 +58,7 @@ def _add(entities: dict[str, EntityType], catalog: Catalog, declared: CustomFiel
     problems: list[str] = []
     if entity is None:
         open_ = sorted(name for name, item in entities.items() if "update" in item.options.api)
-        wrong(f"there is no entity {declared.entity!r}; {_hint(declared.entity, open_)}. Is its plugin enabled?")
+        wrong(f"there is no entity {declared.entity!r} of the enabled plugins; {_hint(declared.entity, open_)}")
         return
     if "update" not in entity.options.api:
         wrong(f"{entity.name} can't be updated through the API, so that nobody could fill the field")
@@ -107,18 +107,18 @@ def _check(
     _check_choices(declared, wrong)
     _check_link(entities, declared, wrong)
     if declared.max_length is not None and declared.type != "text":
-        wrong(f"max_length is for text, and it is a {declared.type}")
+        wrong(f"max_length is for the type text; this is {declared.type}")
     if declared.indexed and (declared.max_length or 0) > MAX_INDEXED:
         wrong(f"max_length is {declared.max_length}; a text that is indexed has at most {MAX_INDEXED}")
     if declared.default is not None and declared.type in ("money", "link"):
-        wrong(f"a {declared.type} has no default; let apps bring it")
+        wrong(f"the type {declared.type} has no default; let apps bring the value")
 
 
 def _check_choices(declared: CustomFieldSettings, wrong: Wrong) -> None:
     choices = declared.choices or []
     if declared.type != "choice":
         if declared.choices is not None:
-            wrong(f"choices are for a choice, and it is a {declared.type}")
+            wrong(f"choices are for the type choice; this is {declared.type}")
         return
     if not choices or len(set(choices)) < len(choices):
         wrong("a choice needs choices, a list of different values")
@@ -131,13 +131,13 @@ def _check_link(entities: Mapping[str, EntityType], declared: CustomFieldSetting
     if declared.type != "link":
         for name in ("to", "related_name"):
             if getattr(declared, name) is not None:
-                wrong(f"{name} is for a link, and it is a {declared.type}")
+                wrong(f"{name} is for the type link; this is {declared.type}")
         return
     known = sorted(name for name, item in entities.items() if item.is_entity and "read" in item.options.api)
     if declared.to is None:
         wrong(f"a link needs to, the entity that it leads to; known are {', '.join(known)}")
     elif declared.to not in known:
-        wrong(f"it leads to {declared.to!r}, which is absent; {_hint(declared.to, known)}. Is its plugin enabled?")
+        wrong(f"it leads to {declared.to!r}, which no enabled plugin has; {_hint(declared.to, known)}")
     if declared.related_name is not None and not _NAME.fullmatch(declared.related_name):
         wrong("its related_name must be a lower-case word of at most 40 characters")
 

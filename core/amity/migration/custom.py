@@ -101,7 +101,8 @@ async def apply_fields(
     kept = await _kept(connection.fetch, connection.dialect)
     if changed := _changed(composition, kept):
         raise MigrationError(
-            f"{'; '.join(changed)}: values can't follow by themselves. Declare it as it was, or under another name"
+            f"another type was declared for {', '.join(changed)}: values can't follow by themselves. "
+            "Declare it as it was, or under another name"
         )
     names: list[str] = []
     steps = _steps(composition, kept)
@@ -189,9 +190,7 @@ def _changed(composition: Composition, kept: Mapping[tuple[str, str], Kept]) -> 
         before = kept.get(key)
         if before is not None and _kind(before.type, before.target) != _kind(field.type, field.target):
             was, now = (f"{type} to {to}" if to else type for type, to in _sides(before, field))
-            found.append(
-                f"custom field {entity.name}.{field.name} is a {was} in the database, and declared a {now}"
-            )
+            found.append(f"custom field {entity.name}.{field.name} (in the database {was}, declared as {now})")
     return found
 
 

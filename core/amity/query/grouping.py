@@ -6,6 +6,7 @@ The same shape serves GraphQL and Python: ``[{"lifecycle": True}, {"owner": True
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast, get_args
@@ -37,6 +38,7 @@ UNITS: tuple[str, ...] = get_args(Unit)
 FUNCTIONS: tuple[str, ...] = get_args(Function)
 _NUMBERS = (Kind.INT, Kind.BIGINT, Kind.FLOAT)
 _PERIODS = (Kind.DATETIME, Kind.DATE)
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _NO_FIGURES = frozenset(("version", "deleted_at"))
 """Columns that figures say nothing by."""
 
@@ -247,7 +249,8 @@ def _order(
     if name == "key":
         found = parse_order(catalog, entity, [value], here)[0]
         if not is_key(by, found):
-            raise QueryError("is nothing that rows are grouped by; add it to groupBy", here)
+            named = ".".join((*found.path, found.field))
+            raise QueryError(f"{named!r} is nothing that rows are grouped by; add it to groupBy", here)
         order: OrderKey | FigureOrder = found
     elif name == "count":
         order = FigureOrder(Figure("count"), _direction(value, here))
@@ -276,8 +279,14 @@ def _figure_order(entity: EntityType, function: Function, value: Any, currency: 
     if currency is not None:
         if not is_money:
             raise QueryError("only figures of money are ordered by in a currency", (*path, "currency"))
-        currency = check_text(currency, (*path, "currency"))
+        currency = _currency(currency, (*path, "currency"))
     return FigureOrder(figure, _direction(direction, here), currency)
+
+
+def _currency(value: Any, path: Path) -> str:
+    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+        raise QueryError(f"expected a currency (ISO 4217), three capital letters like USD; got {value!r}", path)
+    return value
 
 
 def _direction(value: Any, path: Path) -> Direction:

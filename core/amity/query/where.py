@@ -170,7 +170,7 @@ def compared(entity: EntityType, column: Column, value: Any, path: Path) -> Cond
 def _at_keys(column: Column, value: Mapping[str, Any], path: Path) -> Condition:
     """Conditions on what a JSON column has under some keys."""
     if "path" not in value:
-        message = f'say which key: {column.name} has {{path: "…", eq: …}}; alone there is {{isNull: true}}'
+        message = 'say which key, like {path: "…", eq: …}; of the whole there is {isNull: true}'
         raise QueryError(message, path)
     keys = parse_key(value["path"], (*path, "path"))
     items: list[Condition] = []

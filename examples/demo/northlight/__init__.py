@@ -50,8 +50,9 @@ async def generate(
     """
     session = crm.acting_as(SYSTEM, origin="demo")
     world = World(session, seed, scale, today or datetime.now(UTC).date() - timedelta(days=1), progress)
+    fields = crm.composition.catalog["Customer"].custom
     await make_people(world)
-    await make_customers(world, world.many(ORGANIZATIONS), world.many(PERSONS))
+    await make_customers(world, world.many(ORGANIZATIONS), world.many(PERSONS), fields)
     addresses = await make_addresses(world)
     await make_relationships(world)
     moves = await make_deals(world, world.many(DEALS))

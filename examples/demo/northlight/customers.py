@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from amity import Customer, Relationship, Update
 
+from .contracts import add_contracts
 from .cultures import CULTURES, STEMS, TRADES, Culture
 from .people import owner
 from .world import Party, World, batches, check, slug
@@ -25,10 +26,12 @@ NOTES = (
 _LIFECYCLES = ("customer", "lead", "prospect", "former")
 
 
-async def make_customers(world: World, organizations: int, persons: int) -> None:
+async def make_customers(world: World, organizations: int, persons: int, fields: Collection[str]) -> None:
+    """Makes them; ``fields`` are the custom fields that the CRM has of customers."""
     names: set[str] = set()
     domains: set[str] = set()
     heads = [_organization(world, number, names, domains) for number in range(organizations)]
+    add_contracts(world, heads, fields)
     world.parties = [*heads, *(_person(world, number, heads, names) for number in range(persons))]
     await _store(world, heads, 0)
     groups = [

@@ -176,7 +176,7 @@ def _sale(world: World, stages: Sequence[Sequence[UUID]]) -> Sale:
         "stage_id": stages[number][0],
         "stage_entered_at": opened,
         "opened_on": opened.date(),
-        "value": _value(price * pieces * path.worth, party.culture.currency),
+        "value": money(price * pieces * path.worth, party.culture.currency),
         "source": party.row["source"],
         "custom_fields": custom,
     }
@@ -187,7 +187,8 @@ def _sale(world: World, stages: Sequence[Sequence[UUID]]) -> Sale:
     return Sale(row, opened, number, moves)
 
 
-def _value(dollars: float, currency: str) -> dict[str, Any]:
+def money(dollars: float, currency: str) -> dict[str, Any]:
+    """So many dollars in another currency, with three digits that count."""
     amount = dollars * RATES[currency]
     rounded = round(amount, 2 - int(math.log10(amount)))
     return {"amount": round(rounded * (1 if currency in _WITHOUT_CENTS else 100)), "currency": currency}

@@ -52,6 +52,7 @@ class World:
 
     def __init__(self, session: Session, seed: int, scale: float, today: date, advance: Advance | None) -> None:
         self.session = session
+        self.seed = seed
         self.chance = random.Random(seed)
         self.scale = scale
         self.now = datetime.combine(today, time(17, 30), tzinfo=UTC)
