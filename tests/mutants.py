@@ -38,6 +38,7 @@ TESTS = (
     "tests/test_access_fields.py",
     "tests/test_access_law.py",
     "tests/test_access_matrix.py",
+    "tests/test_access_statements.py",
     "tests/test_access_writes.py",
     "tests/test_changes.py",
     "tests/test_edges.py",
