@@ -42,7 +42,19 @@ from amity.access import Everything, Rights
 from amity.contracts import FieldDeclaration
 from amity.entity import EDITABLE, Entity, EntityOptions, Generic, Record, decode_id
 from amity.testing import make_crm
-from amity.tree import Compare, Condition, Connection, Never, Nodes, Page, Reaches, Scalar, Through, TotalCount
+from amity.tree import (
+    All,
+    Compare,
+    Condition,
+    Connection,
+    Never,
+    Nodes,
+    Page,
+    Reaches,
+    Scalar,
+    Through,
+    TotalCount,
+)
 
 from .test_access_fields import Ids, Limited, made, people
 
@@ -204,6 +216,16 @@ async def test_a_payload_refers_to_no_record_out_of_reach(stand: Stand) -> None:
     whole = stand.system.find(Event).select("after").root()
     sql = stand.system.compile({"": whole}).sql
     assert '"core_deal"' not in sql, "who may read everything has nothing looked up"
+
+
+async def test_a_payload_is_compared_as_it_is_shown(stand: Stand) -> None:
+    """Also without a key, as conditions from Python may."""
+    closed = stand.limited(types={("Team", "read")})
+    for session, empty in ((stand.system, "0"), (closed, "1")):
+        for is_null, count in ((True, empty), (False, str(1 - int(empty)))):
+            met = All((Compare("type", "eq", "team.created"), Compare("after", "isNull", is_null)))
+            page = Page((TotalCount("n"),), where=met)
+            assert (await session.read({"": Connection("Event", page)})).parsed()[""] == {"n": count}
 
 
 async def test_what_was_deleted_since_stays_named(stand: Stand) -> None:

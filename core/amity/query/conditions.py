@@ -293,7 +293,7 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
-        if condition.keys and is_payload(entity, name):
+        if is_payload(entity, name):
             return self._payload(entity, alias, condition)
         if condition.keys:
             return compared(self, left, condition.keys, operator, value)
@@ -313,7 +313,11 @@ class Conditions:
             f'{name} as not materialized (select {other}."id" as k, {shown} as p '
             f"from {identifier(entity.table)} {other})"
         )
-        met = compared(self, f"{seen}.p", condition.keys, condition.operator, condition.value)
+        operator, value = condition.operator, condition.value
+        if condition.keys:
+            met = compared(self, f"{seen}.p", condition.keys, operator, value)
+        else:
+            met = self._compared(f"{seen}.p", Kind.JSON, operator, value)
         return f'exists (select 1 from {name} {seen} where {seen}.k = {alias}."id" and {met})'
 
     def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
