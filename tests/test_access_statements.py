@@ -89,6 +89,7 @@ class Travel(Plugin):
     def fields(self) -> Sequence[FieldDeclaration]:
         return [
             expression(Customer, "owned_by", Field("owner_id")),
+            expression(Deal, "buyer", Field("customer.name")),
             expression(Customer, "called", Coalesce(Field("given_name"), "nobody")),
             expression(Customer, "served", Coalesce(Field("owner.active"), False)),
             expression(Customer, "colleagues", Count("organization.members")),
@@ -260,6 +261,15 @@ async def test_rights_compare_references_as_they_are_stored(stand: Stand) -> Non
 async def test_who_may_read_every_row_has_no_reference_looked_up(stand: Stand) -> None:
     sql = stand.system.compile({"": stand.system.find(Customer).select("owned_by").root()}).sql
     assert '"core_user"' not in sql
+
+
+async def test_figures_are_of_what_rights_show_not_of_what_they_ask(stand: Stand) -> None:
+    """Both follow the same relation: one to facts, the other as far as its reader may."""
+    of_ann = Compare("buyer", "eq", "Ann")
+    session = stand.limited(where={("Deal", "read"): of_ann, ("Customer", "read"): Never()})
+    for by, key in (("customer.name", {"customer": None}), ("buyer", {"buyer": None})):
+        assert await session.find(Deal).aggregate("count", by=[by]) == [{"key": key, "count": "1"}]
+    assert await session.find(Deal).where({"buyer": {"isNull": True}}).count() == 1
 
 
 async def test_what_reaches_a_record_reaches_one_that_may_be_read(stand: Stand) -> None:

@@ -313,11 +313,7 @@ class Conditions:
             f'{name} as not materialized (select {other}."id" as k, {shown} as p '
             f"from {identifier(entity.table)} {other})"
         )
-        operator, value = condition.operator, condition.value
-        if condition.keys:
-            met = compared(self, f"{seen}.p", condition.keys, operator, value)
-        else:
-            met = self._compared(f"{seen}.p", Kind.JSON, operator, value)
+        met = compared(self, f"{seen}.p", condition.keys, condition.operator, condition.value)
         return f'exists (select 1 from {name} {seen} where {seen}.k = {alias}."id" and {met})'
 
     def _reference(self, entity: EntityType, alias: str, column: Column, operator: str, value: Any) -> str:
