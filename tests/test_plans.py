@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
-from uuid import NAMESPACE_OID, uuid5
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import pytest
 import pytest_asyncio
@@ -22,7 +22,7 @@ from amity.access.roles import Role, RowRule, TypeGrant
 from amity.entity import decode_id
 from amity.given import Given, Track, Untracked, late
 from amity.testing import make_crm, recorded
-from amity.tree import Compare, Placeholder
+from amity.tree import Compare, Not, Placeholder
 from amity_graphql import Result
 from amity_graphql.api import built, context
 from amity_graphql.execution import Documents
@@ -177,6 +177,27 @@ async def test_who_has_the_same_roles_shares_plans_and_sees_the_own_rows(crm: Cr
     nobody = agent(crm, "own")
     assert await names(crm, documents, nobody) == []
     assert documents.plans.made == 2
+
+
+@pytest.mark.parametrize("fact", ["user", "team", "customer"])
+async def test_who_lacks_a_fact_does_not_share_the_plan_of_who_has_it(
+    crm: Crm, documents: Documents, fact: str
+) -> None:
+    """What compares with a fact that is missing lets nothing through, also where it is negated."""
+    rule = RowRule("where", Not(Compare("id", "eq", Placeholder(fact))))  # type: ignore[arg-type]
+    known, missing = agent(crm, rule, **{fact: uuid4()}), agent(crm, rule)
+    found = [len(await names(crm, documents, who)) for who in (known, missing, known, missing)]
+    assert found == [5, 0, 5, 0]
+    assert documents.plans.made == 2
+
+
+async def test_a_role_that_asks_for_the_time_asks_each_request(crm: Crm, documents: Documents) -> None:
+    who = agent(crm, RowRule("where", Compare("created_at", "lte", Placeholder("now"))))
+    before = await names(crm, documents, who)
+    made = await crm.acting_as(SYSTEM).create("Customer", [{"kind": "person", "name": "Late Comer"}])
+    assert sorted(await names(crm, documents, who)) == sorted([*before, "Late Comer"])
+    assert documents.plans.made == 1
+    await crm.acting_as(SYSTEM).delete("Customer", [id for id in made.ids if id])
 
 
 async def test_what_is_wrong_is_told_as_without_plans(crm: Crm, documents: Documents) -> None:

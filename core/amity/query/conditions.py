@@ -293,7 +293,7 @@ class Conditions:
             kind, left = expression.kind, self.expression(expression.expression, entity, alias)
         else:
             raise QueryError(f"{entity.name} has no column {name!r}")
-        if condition.keys and is_payload(entity, name):
+        if is_payload(entity, name):
             return self._payload(entity, alias, condition)
         if condition.keys:
             return compared(self, left, condition.keys, operator, value)
