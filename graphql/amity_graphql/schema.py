@@ -60,7 +60,6 @@ _OWN_TYPES = (
     "Money",
     "MoneyInput",
     "PageInfo",
-    "RelativePeriod",
     "ViewerCan",
     "UserError",
     "OnError",
