@@ -13,12 +13,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Operation:
-    """``variables`` draws the variables of a request; ``sql`` takes their values in that order."""
+    """``variables`` draws the variables of a request; ``sql`` takes their values in that order.
+
+    ``plain`` says whether the plain server can answer it too.
+    """
 
     name: str
     document: str
     sql: str
     variables: Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
+    plain: bool = True
 
 
 def _one_of(chance: random.Random, ids: Sequence[str]) -> Mapping[str, Any]:
@@ -180,6 +184,7 @@ select row_to_json(a)::text from (select row_to_json(p) as search from (
     from (select * from best order by best / 100 desc, id desc limit 20) h join core_customer c on c.id = h.id
     order by h.best / 100 desc, h.id desc) e) p) a""",
     _text,
+    plain=False,
 )
 
 OPERATIONS = (ONE, LIST, WHOLE, NESTED, SEARCH)

@@ -215,6 +215,7 @@ async def compare(servers: dict[str, Server], tokens: dict[str, str], ids: dict[
                     await load.answer(server.port, server.message(place, operation, variables, tokens["admin"]))
                 )
                 for kind, server in servers.items()
+                if operation.plain or kind != "plain"
             }
             for kind, found in answers.items():
                 assert found == answers["limit"], f"{operation.name}: {kind}: {answers}"
@@ -227,10 +228,10 @@ def shown(operation: Operation, figures: dict[str, list[Figures]], count: int) -
 
     cells = [operation.name]
     for name in ("limit", "amity", "team", "plain"):
-        cells.append(f"{median(name, 'rate'):,.0f}")
+        cells.append(f"{median(name, 'rate'):,.0f}" if name in figures else "–")
     cells.append(f"**{median('amity', 'rate') / median('limit', 'rate'):.2f}**")
     cells.append(f"**{median('team', 'rate') / median('amity', 'rate'):.2f}**")
-    cells.append(f"**{median('amity', 'rate') / median('plain', 'rate'):.0f}**")
+    cells.append(f"**{median('amity', 'rate') / median('plain', 'rate'):.0f}**" if operation.plain else "–")
     for name in ("limit", "amity", "team"):
         cells.append(f"{median(name, 'p50'):.1f} / {median(name, 'p99'):.1f}")
     cells += [f"{median(name, 'cpu'):.2f}" for name in ("limit", "amity", "team")]
@@ -256,6 +257,8 @@ async def measure(url: str, rounds: int, seconds: float, connections: int) -> No
         for number in range(1, rounds + 1):
             for place, operation in enumerate(OPERATIONS):
                 for contender in CONTENDERS:
+                    if contender.name == "plain" and not operation.plain:
+                        continue
                     print(
                         f"round {number} of {rounds}: {operation.name}: {contender.name}",
                         file=sys.stderr,
