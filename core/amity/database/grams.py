@@ -162,7 +162,7 @@ class Sought:
     @property
     def begun_pieces(self) -> Pieces:
         """What texts must have of which fields, or words behind blanks, begin with each word."""
-        found = Both(tuple(Either((f"\n{word}", f" {word}")) for word in self.words))
+        found = Both(tuple(_begun(word) for word in self.words))
         return Either((found, f"+{self.number}")) if self.number else found
 
     @property
@@ -230,6 +230,12 @@ def sqlite_line(text: str | None, place: int) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _begun(word: str) -> Pieces:
+    """A word behind a new line or a blank. What both have is said once: an index reads the rarest gram first."""
+    begins = Either((f"\n{word[: SIZE - 1]}", f" {word[: SIZE - 1]}"))
+    return Both((begins, word)) if len(word) >= SIZE else begins
 
 
 # --- typing errors ------------------------------------------------------------------------------------------

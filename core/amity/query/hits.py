@@ -116,7 +116,7 @@ class _Searching:
     def _candidates(self, pieces: Pieces, gate: str) -> str:
         """What the index is asked, on PostgreSQL; a table of what it answers, on SQLite."""
         if self.postgresql:
-            return f"{self.compiler.bind(grams.postgresql_query(pieces), Kind.TEXT)}::tsquery"
+            return f"(select {self.compiler.bind(grams.postgresql_query(pieces), Kind.TEXT)}::tsquery)"
         bound = self.compiler.bind(grams.sqlite_query(pieces), Kind.TEXT)
         return self._table(
             "c",
@@ -217,11 +217,15 @@ class _Searching:
             return f"case when {fits} then {grams.FUZZY} else 0 end"
         return f"amity_search_rank({text}, {self._text(self.sought.spec(fuzzy=True))})"
 
+    # PostgreSQL plans as if it did not know what is looked for: else it would plan every search anew, which takes
+    # longer than to run it
+
     def _text(self, value: str | None) -> str:
-        return self.compiler.bind(value, Kind.TEXT)
+        bound = self.compiler.bind(value, Kind.TEXT)
+        return f"(select {bound})" if self.postgresql else bound
 
     def _texts(self, values: Sequence[str]) -> str:
-        return self.compiler.bind(values, Kind.TEXT, many=True)
+        return f"(select {self.compiler.bind(values, Kind.TEXT, many=True)})::text[]"
 
     # --- what is told of it ---------------------------------------------------------------------------------
 
