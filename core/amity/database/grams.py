@@ -1,9 +1,10 @@
 """Texts as searching sees them: folded, cut into grams, ranked.
 
 A text is folded further than for comparing: accents go too, and white space is one blank. Its grams are the three
-characters that begin at each of its places, so that whatever occurs in a text, of any length and in any script, is
-a gram, the start of one, or several. PostgreSQL indexes the grams of a column by an expression; SQLite is given
-them as texts. Both find candidates by one boolean expression of grams, and look at the texts of those.
+characters that begin at each of its places, and before its first, so that whatever occurs in a text, of any length
+and in any script, is a gram, the start of one, or several. PostgreSQL indexes the grams of a column by an
+expression; SQLite is given them as texts. Both find candidates by one boolean expression of grams, and look at the
+texts of those.
 
 :func:`rank` is what both databases compute: PostgreSQL by an expression, SQLite by calling it.
 """
@@ -53,9 +54,9 @@ def words_of(text: str) -> str:
 
 
 def grams(text: str) -> set[str]:
-    """The characters at each place of a text, with blanks behind its end."""
-    padded = text + " " * (SIZE - 1)
-    return {padded[i : i + SIZE] for i in range(len(text))}
+    """The characters at each place of a text, with a new line before it and blanks behind its end."""
+    padded = "\n" + text + " " * (SIZE - 1)
+    return {padded[i : i + SIZE] for i in range(len(text) + 1)}
 
 
 def sqlite_tokens(text: str) -> str:
@@ -70,7 +71,7 @@ def postgresql_function() -> str:
 CREATE OR REPLACE FUNCTION {FUNCTION}(value text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 2000 AS $grams$
   SELECT array_to_tsvector(ARRAY(
-    SELECT substr(value || '{blanks}', i, {SIZE}) FROM generate_series(1, char_length(value)) i))
+    SELECT substr(E'\\n' || value || '{blanks}', i, {SIZE}) FROM generate_series(1, char_length(value) + 1) i))
 $grams$"""
 
 
@@ -159,6 +160,12 @@ class Sought:
         return Either((found, self.number)) if self.number else found
 
     @property
+    def begun_pieces(self) -> Pieces:
+        """What texts must have of which fields, or words behind blanks, begin with each word."""
+        found = Both(tuple(_begun(word) for word in self.words))
+        return Either((found, f"+{self.number}")) if self.number else found
+
+    @property
     def tolerant_pieces(self) -> Pieces:
         """What texts must have that fit with typing errors."""
         return Both(tuple(_tolerant_pieces(word) for word in self.words))
@@ -223,6 +230,12 @@ def sqlite_line(text: str | None, place: int) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _begun(word: str) -> Pieces:
+    """A word behind a new line or a blank. What both have is said once: an index reads the rarest gram first."""
+    begins = Either((f"\n{word[: SIZE - 1]}", f" {word[: SIZE - 1]}"))
+    return Both((begins, word)) if len(word) >= SIZE else begins
 
 
 # --- typing errors ------------------------------------------------------------------------------------------

@@ -52,9 +52,8 @@ async def _fold(connection: SchemaConnection, entity: EntityType) -> None:
         texts = [{"id": row["id"], "search_text": search_text(entity, row)} for row in found]
         if connection.dialect == "postgresql":
             # SQLite's index has to be told of every text; an index of PostgreSQL knows those that stay
-            texts = [
-                new for new, old in zip(texts, found, strict=True) if new["search_text"] != old["search_text"]
-            ]
+            former = {row["id"]: row["search_text"] for row in found}
+            texts = [row for row in texts if row["search_text"] != former[row["id"]]]
         await storage.update(connection, entity, texts, ["search_text"])
         last = str(found[-1]["id"])
 

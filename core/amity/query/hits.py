@@ -1,6 +1,6 @@
 """Searches as SQL: what fits as written, what fits with typing errors, and a page of it.
 
-Each searchable entity gives a branch of ``s``: candidates from the index of grams, as far as they may be read,
+Each searchable entity gives branches of ``s``: candidates from the index of grams, as far as they may be read,
 each with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where
 few fit as written, ``f`` adds those with typing errors. ``h`` is each record once; ``r`` is a page of ``h``,
 joined to the records, and becomes JSON like any other page.
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ENOUGH = 20
 """Records that fit as written, from which none is looked for that has typing errors."""
+MOST = 10_000
+"""Records of an entity that are ranked: as many of which fields or words begin with the text, and as many more."""
 SNIPPET = 160
 """Characters of a snippet."""
 SCORES = {6: "1.0", 5: "0.9", 4: "0.8", 3: "0.7", 2: "0.6", 1: "0.3"}
@@ -70,10 +72,14 @@ class _Searching:
 
     def compile(self) -> str:
         compiler, root = self.compiler, self.root
-        written = self._candidates(self._branches(self._rank), "")
-        few = f"(select count(*) from {written} where best >= 100) < {ENOUGH}"
-        found = f"(select origin from {written} where best >= 100)"
-        tolerant = self._candidates(self._branches(self._tolerance, f'{few} and b."id" not in {found}'), few)
+        written = self._table(
+            "s",
+            " union ".join(self._branches(self._rank, pieces) for pieces in ("begun_pieces", "pieces")),
+        )
+        few = f"(select count(*) from {written}) < {ENOUGH}"
+        found = f"(select origin from {written})"
+        condition = f'{few} and b."id" not in {found}'
+        tolerant = self._table("f", self._branches(self._tolerance, "tolerant_pieces", few, condition))
         hits = self._hits(written, tolerant)
         rows = Rows(compiler.slot(), self.sources[0].target, "p", distinct=False, inline=False)
         rows.limit, rows.counted = root.first, True
@@ -99,27 +105,26 @@ class _Searching:
 
     # --- what is found --------------------------------------------------------------------------------------
 
-    def _candidates(self, branches: Callable[[str], Iterator[str]], condition: str) -> str:
-        """A table of candidates, each with how well it fits."""
-        fuzzy = bool(condition)
+    def _branches(self, rank: Callable[[Source], str], pieces: str, gate: str = "", condition: str = "") -> str:
+        """Candidates of all sources that fit, each with how well."""
+        candidates = self._candidates(pieces, gate)
+        found = (self._branch(source, rank(source), candidates, condition) for source in self.sources)
+        return " union ".join(
+            f"select * from (select * from ({branch}) y where best >= 100 limit {MOST}) x" for branch in found
+        )
+
+    def _candidates(self, pieces: str, gate: str) -> str:
+        """What the index is asked, on PostgreSQL; a table of what it answers, on SQLite."""
         query = grams.postgresql_query if self.postgresql else grams.sqlite_query
-        bound = self._text(lambda sought: query(sought.tolerant_pieces if fuzzy else sought.pieces))
+        bound = self._bound(lambda sought: query(getattr(sought, pieces)))
         if self.postgresql:
-            return self._table("f" if fuzzy else "s", " union all ".join(branches(f"{bound}::tsquery")))
-        where = f"core_search_index match {bound}" + (f" and {condition}" if fuzzy else "")
-        found = self._table(
+            return f"(select {bound}::tsquery)"
+        return self._table(
             "c",
             "select distinct s.entity as entity, s.record as record "
-            f"from core_search_index cross join core_search s on s.n = core_search_index.rowid where {where}",
+            "from core_search_index cross join core_search s on s.n = core_search_index.rowid "
+            f"where core_search_index match {bound}{f' and {gate}' if gate else ''}",
         )
-        return self._table("f" if fuzzy else "s", " union all ".join(branches(found)))
-
-    def _branches(self, rank: Callable[[Source], str], condition: str = "") -> Callable[[str], Iterator[str]]:
-        def written(candidates: str) -> Iterator[str]:
-            for source in self.sources:
-                yield self._branch(source, rank(source), candidates, condition)
-
-        return written
 
     def _branch(self, source: Source, best: str, candidates: str, condition: str) -> str:
         compiler, entity = self.compiler, source.entity
@@ -150,7 +155,7 @@ class _Searching:
 
     def _hits(self, written: str, tolerant: str) -> str:
         """Every record that was found, once, by what fits it best."""
-        both = " union all ".join(f"select * from {name} where best >= 100" for name in (written, tolerant))
+        both = " union all ".join(f"select * from {name}" for name in (written, tolerant))
         if len(self.records) == len(self.sources):
             return self._table("h", both)
         first = "row_number() over (partition by u.id order by u.best desc, u.src)"
@@ -220,12 +225,19 @@ class _Searching:
             return f"case when {fits} then {grams.FUZZY} else 0 end"
         return f"amity_search_rank({text}, {self._text(lambda sought: sought.spec(fuzzy=True))})"
 
+    # PostgreSQL plans as if it did not know what is looked for: else it would plan every search anew, which takes
+    # longer than to run it
+
     def _text(self, read: Callable[[Sought], str | None]) -> str:
-        """A placeholder for something of what is looked for; the statement is the same whatever that is."""
-        return self.compiler.bind(late(self.sought, read), Kind.TEXT)
+        bound = self._bound(read)
+        return f"(select {bound})" if self.postgresql else bound
 
     def _texts(self, name: str) -> str:
-        return self.compiler.bind(late(self.sought, attrgetter(name)), Kind.TEXT, many=True)
+        return f"(select {self._bound(attrgetter(name), many=True)})::text[]"
+
+    def _bound(self, read: Callable[[Sought], Any], many: bool = False) -> str:
+        """A placeholder for something of what is looked for; the statement is the same whatever that is."""
+        return self.compiler.bind(late(self.sought, read), Kind.TEXT, many)
 
     # --- what is told of it ---------------------------------------------------------------------------------
 
