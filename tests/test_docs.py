@@ -227,17 +227,18 @@ TRIED: dict[str, tuple[str, Any]] = {
         '[{"label": "Mia", "email": "mia@ourcompany.example", "password": "x"}]',
         [SignIn(label="Mia", email="mia@ourcompany.example", password="x")],
     ),
+    "AMITY_GRAPHQL__MAX_PAGE_SIZE": ("90", 90),
     "AMITY_GRAPHQL__PERSISTED_OPERATIONS": (str(EXAMPLES), EXAMPLES),
     "AMITY_CSV__FOLDER": ("/srv/files", Path("/srv/files")),
 }
-"""Texts of variables, and what they mean; numbers and booleans are made up."""
+"""Texts of variables, and what they mean; other numbers and booleans are made up."""
 
 
 def tried(variable: str, default: str) -> tuple[str, Any]:
     value = json.loads(default)
     if isinstance(value, bool):
         return str(not value).lower(), not value
-    if isinstance(value, (int, float)):
+    if variable not in TRIED and isinstance(value, (int, float)):
         return "9", 9
     return TRIED[variable]
 

@@ -165,6 +165,14 @@ async def test_page_by_page(crm: Crm) -> None:
     assert seen == [hit.id for hit in whole]
 
 
+async def test_where_very_many_fit_beginnings_come_first(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amity.query.hits.MOST", 1)
+    for text, first in (("ann", "Ann Lee"), ("anderson", "Hannah Anderson"), ("jo", "John Smith-Jones")):
+        found_first, *rest = await found(crm, text, "Customer")
+        assert found_first == first
+        assert len(rest) <= 1
+
+
 async def test_types_narrow_it(crm: Crm) -> None:
     assert await found(crm, "ann", "Deal") == ["Annual licence"]
     assert await found(crm, "ann", "Customer") == ["Ann Lee", "Hannah Anderson"]

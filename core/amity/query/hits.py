@@ -1,9 +1,10 @@
 """Searches as SQL: what fits as written, what fits with typing errors, and a page of it.
 
-Each searchable entity gives branches of ``s``: candidates from the index of grams, as far as they may be read,
+Each searchable entity gives a branch of ``w``: candidates from the index of grams, as far as they may be read,
 each with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where
-few fit as written, ``f`` adds those with typing errors. ``h`` is each record once; ``r`` is a page of ``h``,
-joined to the records, and becomes JSON like any other page.
+that is cut off, ``s`` adds those that begin with the words; where few fit as written, ``f`` those with typing
+errors. ``h`` is each record once; ``r`` is a page of ``h``, joined to the records, and becomes JSON like any other
+page.
 
 How well a record fits, and by which field, is one number: a hundred times the rank, and 99 less the field's place.
 """
@@ -72,14 +73,11 @@ class _Searching:
 
     def compile(self) -> str:
         compiler, root = self.compiler, self.root
-        written = self._table(
-            "s",
-            " union ".join(self._branches(self._rank, pieces) for pieces in ("begun_pieces", "pieces")),
-        )
-        few = f"(select count(*) from {written}) < {ENOUGH}"
-        found = f"(select origin from {written})"
-        condition = f'{few} and b."id" not in {found}'
-        tolerant = self._table("f", self._branches(self._tolerance, "tolerant_pieces", few, condition))
+        within = self._table("w", self._branches(self._rank, "pieces"))
+        cut = self._branches(self._rank, "begun_pieces", *_unless_in(within, f">= {MOST}"))
+        written = self._table("s", f"select * from {within} union all {cut}")
+        few = _unless_in(written, f"< {ENOUGH}")
+        tolerant = self._table("f", self._branches(self._tolerance, "tolerant_pieces", *few))
         hits = self._hits(written, tolerant)
         rows = Rows(compiler.slot(), self.sources[0].target, "p", distinct=False, inline=False)
         rows.limit, rows.counted = root.first, True
@@ -109,7 +107,7 @@ class _Searching:
         """Candidates of all sources that fit, each with how well."""
         candidates = self._candidates(pieces, gate)
         found = (self._branch(source, rank(source), candidates, condition) for source in self.sources)
-        return " union ".join(
+        return " union all ".join(
             f"select * from (select * from ({branch}) y where best >= 100 limit {MOST}) x" for branch in found
         )
 
@@ -395,6 +393,12 @@ def _readable(compiler: _Compiler, entity: EntityType, target: EntityType) -> It
         except AccessDenied:
             continue
         yield place, name
+
+
+def _unless_in(table: str, size: str) -> tuple[str, str]:
+    """The condition that a table has so many rows, and the one that candidates are not among them either."""
+    gate = f"(select count(*) from {table}) {size}"
+    return gate, f'{gate} and b."id" not in (select origin from {table})'
 
 
 def _by_field(sources: Sequence[Source], src: str, best: str, value: Callable[[Source, int, str], str]) -> str:
