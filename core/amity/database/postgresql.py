@@ -192,11 +192,10 @@ class PostgreSQL(Database):
         return "\n".join(row[0] for row in rows)
 
     async def checks(self) -> list[tuple[bool, str]]:
-        number, version, encoding, extension, may = (
+        number, version, encoding, may = (
             await self.read(
                 "select current_setting('server_version_num')::int, current_setting('server_version'),"
                 " current_setting('server_encoding'),"
-                " exists(select 1 from pg_available_extensions where name = 'pg_trgm'),"
                 " has_schema_privilege(current_schema(), 'CREATE')"
             )
         )[0]
@@ -204,7 +203,6 @@ class PostgreSQL(Database):
             (number >= MINIMUM, f"PostgreSQL {version}, 15 or later is needed"),
             (encoding == "UTF8", f"the encoding is {encoding}, UTF8 is needed"),
             (may, "the role may create tables in its schema"),
-            (extension, "the extension pg_trgm is available"),
         ]
 
 
