@@ -269,7 +269,7 @@ async def test_an_answer_never_has_more_fields_than_its_operation_costs(crm: Crm
             larger, given_ = written(more)
             dearer = costs.document(parse(larger)).estimate(None, given_) or 0
             assert dearer >= cost(crm, document, **variables), (document, larger)
-    assert full > 3
+    assert full, "no answer came near to what it may cost"
 
 
 # --- attacks ----------------------------------------------------------------------------------------------------
