@@ -279,6 +279,8 @@ def _one_error(word: str) -> Sequence[str]:
 
 
 def _literal(text: str) -> str:
+    if text.isalnum():
+        return text
     return "".join(f"\\{c}" if c.isascii() and not c.isalnum() else c for c in text)
 
 
