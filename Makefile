@@ -1,11 +1,11 @@
 # make demo     a believable company on SQLite, and a server with GraphiQL
 # make test     the whole suite, on SQLite and on a real PostgreSQL
 # make check    lint, format, types, licenses
-# make bench    reads and mutations against what PostgreSQL can do, and against the usual way; fifteen minutes
-# make bench-growth  the same reads on ten and a hundred times the rows; half an hour
-# make bench-memory  whether a server's memory stays bounded under 100,000 different documents; hours
-# make bench-bulk  import and export against what the databases can do; five minutes
-# make mutants  the code of access without one predicate at a time: which of them no test misses; an hour
+# make bench    reads and mutations against what PostgreSQL can do, and against the usual way
+# make bench-growth  the same reads on ten and a hundred times the rows
+# make bench-memory  whether a server's memory stays bounded under 100,000 different documents
+# make bench-bulk  import and export against what the databases can do
+# make mutants  the code of access without one predicate at a time: which of them no test misses
 # make install  only .venv
 
 PYTHON ?= python3

@@ -3,7 +3,7 @@
     python -m benchmarks.growth [--scales 0.1 1 10] [--seconds 3] [--rounds 3] [--folder .bench]
 
 One connection asks, so that a figure is the time of one request, over HTTP; the median of each turn, and of the
-turns. Scale 1 has 1,000,000 interactions; scale 10 takes about ten minutes to make and 15 GB.
+turns. Scale 1 has 1,000,000 interactions.
 """
 
 from __future__ import annotations

@@ -18,10 +18,9 @@ from tests.email_corpus import OWN, Mail, corpus, huge
 from tests.email_corpus.build import envelope, message, multipart, part, within
 
 SECONDS = 2.0
-"""Of the processor."""
+"""Seconds of the processor that the worst message of a megabyte may take, on a slow machine."""
 LEAST = 0.2
-"""Seconds that two measurements differ by without a reason."""
-"""How long the worst message of a megabyte may take, on a slow machine. It takes a tenth of that."""
+"""Seconds that two measurements may differ by without a reason."""
 _DIFFERENT = [mail for mail in corpus() if len(mail.raw) < 20_000]
 
 

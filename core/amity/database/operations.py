@@ -198,7 +198,7 @@ class InstallFold(TortoiseOperation):
         await _run(state_editor, f"DROP FUNCTION IF EXISTS {FUNCTION}(text)", "")
 
 
-class InstallSearch(TortoiseOperation):
+class InstallSearch(RunSql):
     """Creates what searching needs beside the index of each entity: how its texts were folded last, and on
     PostgreSQL the function ``amity_grams``, on SQLite one index for all entities.
 
@@ -206,30 +206,16 @@ class InstallSearch(TortoiseOperation):
     text is looked at in vain.
     """
 
+    def __init__(self) -> None:
+        super().__init__(
+            postgresql=f"{grams.postgresql_function()};\n{_FOLDED}",
+            sqlite=f"{_FOLDED};\n{_SQLITE_SEARCH}",
+            undo_postgresql=f"DROP TABLE core_search_folded; DROP FUNCTION {grams.FUNCTION}(text)",
+            undo_sqlite="DROP TABLE core_search_folded; DROP TABLE core_search_index; DROP TABLE core_search",
+        )
+
     def describe(self) -> str:
         return "Install searching"
-
-    async def database_forward(
-        self,
-        app_label: str,
-        old_state: State,
-        new_state: State,
-        state_editor: BaseSchemaEditor | None = None,
-    ) -> None:
-        await _run(state_editor, f"{grams.postgresql_function()};\n{_FOLDED}", f"{_FOLDED};\n{_SQLITE_SEARCH}")
-
-    async def database_backward(
-        self,
-        app_label: str,
-        old_state: State,
-        new_state: State,
-        state_editor: BaseSchemaEditor | None = None,
-    ) -> None:
-        await _run(
-            state_editor,
-            f"DROP TABLE core_search_folded; DROP FUNCTION {grams.FUNCTION}(text)",
-            "DROP TABLE core_search_folded; DROP TABLE core_search_index; DROP TABLE core_search",
-        )
 
 
 _FOLDED = "CREATE TABLE core_search_folded (entity text PRIMARY KEY, definition text NOT NULL)"

@@ -12,7 +12,7 @@ from tortoise.migrations.migration import Migration
 from tortoise.migrations.schema_generator.state import State
 
 from ..database import Database, DatabaseError, Transaction
-from ..database.operations import CreateIndex, InstallFold, InstallSearch, RunSql
+from ..database.operations import CreateIndex, InstallFold, RunSql
 from ..database.schema_connection import SchemaConnection, schema_connection
 from ..database.schema_editor import schema_editor
 from . import files, search
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TABLE = "core_migration"
 """Which migrations were applied; made by the first migrate, before the migrations themselves."""
 
-_STATELESS = (ops.CreateModel, ops.AddField, CreateIndex, RunSql, InstallFold, InstallSearch)
+_STATELESS = (ops.CreateModel, ops.AddField, CreateIndex, RunSql, InstallFold)
 """Operations that look at the models after them only; keeping those before is what costs most."""
 
 
