@@ -208,11 +208,18 @@ async def test_what_is_registered_needs_not_be_all_that_is_answered(server_url: 
         assert error(await posted(client, by_hash("0" * 64)))[0] == "PERSISTED_QUERY_NOT_FOUND"
 
 
-def composed(path: Path) -> list[str]:
+def composed(path: Path | None, only: bool = False) -> list[str]:
     """What is wrong with a composition that registers a path."""
+    graphql = {"only_persisted": only, **({} if path is None else {"persisted_operations": str(path)})}
     with pytest.raises(CompositionError) as caught:
-        Crm({"plugins": ["graphql"], "graphql": {"persisted_operations": str(path)}})
+        Crm({"plugins": ["graphql"], "graphql": graphql})
     return list(caught.value.problems)
+
+
+async def test_a_server_that_would_answer_nothing_does_not_start(tmp_path: Path) -> None:
+    told = "only_persisted in [graphql] would answer nothing: there are no operations in "
+    assert composed(None, only=True) == [f"{told}persisted_operations, which names no folder"]
+    assert composed(tmp_path, only=True) == [f"{told}{tmp_path}"]
 
 
 async def test_operations_that_do_not_fit_the_schema_are_told_by_name_at_the_start(folder: Path) -> None:

@@ -27,6 +27,7 @@ from graphql import (
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import validate_document
 
+from amity.composition import CompositionError
 from amity.database import DatabaseError
 
 from . import limits
@@ -107,9 +108,14 @@ class Documents:
 
     @cached_property
     def persisted(self) -> Persisted:
-        """What can be named by a hash. Raises CompositionError for registered operations that can't be run."""
+        """What can be named by a hash. Raises CompositionError for registered operations that can't be run, and
+        where only they are answered, and there are none."""
         settings = self._api.settings
         known = registered(settings.persisted_operations, lambda text: self._prepare(text).errors)
+        if settings.only_persisted and not known:
+            place = settings.persisted_operations or "persisted_operations, which names no folder"
+            message = f"only_persisted in [graphql] would answer nothing: there are no operations in {place}"
+            raise CompositionError([message])
         return Persisted(settings, known)
 
     def text(self, asked: Asked) -> str | GraphQLError:
