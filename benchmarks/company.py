@@ -86,6 +86,10 @@ select uuidv7(), 'Deal ' || n, c.id, c.owner_id,
   'deal ' || n, 1, now(), now()
 {_DRAWN}
 """
+_INDEXES = """
+select indexname, indexdef from pg_indexes
+where tablename = $1 and not exists (select from pg_constraint where conname = indexname)
+"""
 
 
 async def fill(crm: Crm, size: Size) -> None:
@@ -106,17 +110,26 @@ async def fill(crm: Crm, size: Size) -> None:
     ]
     stages = (await session.create(Stage, steps)).ids
     # deal n is in pipeline n % 5 and in stage n % 30, whose pipeline is n % 5 too
-    for what, sql, *parameters in (
-        ("customers", _CUSTOMERS, size.customers, list(users)),
-        ("members of organizations", _MEMBERS),
-        ("addresses", _POINTS),
-        ("interactions", _INTERACTIONS, size.interactions, size.customers),
-        ("deals", _DEALS, size.deals, size.customers, list(pipelines), list(stages)),
-        ("statistics", "analyze"),
+    for what, table, sql, *parameters in (
+        ("customers", "core_customer", _CUSTOMERS, size.customers, list(users)),
+        ("members of organizations", "core_customer", _MEMBERS),
+        ("addresses", "core_contact_point", _POINTS),
+        ("interactions", "core_interaction", _INTERACTIONS, size.interactions, size.customers),
+        ("deals", "core_deal", _DEALS, size.deals, size.customers, list(pipelines), list(stages)),
     ):
         print(f"  {what} …", flush=True)
-        await crm.database.transact(partial(_execute, sql, tuple(parameters)))
+        await crm.database.transact(partial(_load, table, sql, tuple(parameters)))
+    print("  statistics …", flush=True)
+    await crm.database.transact(lambda transaction: transaction.execute("analyze"))
 
 
-async def _execute(sql: str, parameters: tuple[Any, ...], transaction: Transaction) -> None:
+async def _load(table: str, sql: str, parameters: tuple[Any, ...], transaction: Transaction) -> None:
+    """Runs a statement as bulk loaders do: references are taken to be right, indexes are made anew afterwards."""
+    for setting in ("session_replication_role = replica", "maintenance_work_mem = '1GB'"):
+        await transaction.execute(f"set local {setting}")
+    indexes = await transaction.fetch(_INDEXES, (table,))
+    for name, _ in indexes:
+        await transaction.execute(f'drop index "{name}"')
     await transaction.execute(sql, parameters)
+    for _, definition in indexes:
+        await transaction.execute(definition)

@@ -98,13 +98,13 @@ async def prepare(server: str, size: Size) -> str:
         await connection.execute(f'drop database if exists "{name}"')
         await connection.execute(f'create database "{name}"')
         print(f"making {size} …", flush=True)
-        crm = Crm({**SETTINGS, "database_url": url, "statement_timeout": 1200.0})
+        crm = Crm({**SETTINGS, "database_url": url, "statement_timeout": 3600.0})
         await crm.migrate()
         async with crm:
             await fill(crm, size)
             await sign_up(crm)
         vacuum = await asyncpg.connect(url)
-        await vacuum.execute("vacuum (analyze)", timeout=1200)
+        await vacuum.execute("vacuum (analyze)", timeout=3600)
         await vacuum.close()
         await connection.execute(f"comment on database \"{name}\" is 'complete'")
     else:
