@@ -69,7 +69,7 @@ def test_what_fits_is_a_candidate_by_itself(data: st.DataObject, words: list[str
 
 
 def misspelled(word: str) -> set[str]:
-    """What a word is with at most one error: a letter wrong, missing, too many before one of it, or two swapped."""
+    """The word with at most one error: a letter wrong, missing, too many before another, or two swapped."""
     found = {word}
     for i in range(len(word)):
         before, letter, rest = word[:i], word[i], word[i + 1 :]
