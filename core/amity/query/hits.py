@@ -3,8 +3,8 @@
 Each searchable entity gives a branch of ``w``: candidates from the index of grams, as far as they may be read,
 each with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where
 that is cut off, ``s`` adds those that begin with the words; where few fit as written, ``f`` those with typing
-errors. ``h`` is each record once; ``r`` is a page of ``h``, joined to the records, and becomes JSON like any other
-page.
+errors. On PostgreSQL, ``k`` is what each of them looks for. ``h`` is each record once; ``r`` is a page of ``h``,
+joined to the records, and becomes JSON like any other page.
 
 How well a record fits, and by which field, is one number: a hundred times the rank, and 99 less the field's place.
 """
