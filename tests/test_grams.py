@@ -66,3 +66,26 @@ def test_what_fits_is_a_candidate_by_itself(data: st.DataObject, words: list[str
         assert occur(sought.pieces, text)
     if fits_with_errors(text, sought):
         assert occur(sought.tolerant_pieces, text)
+
+
+def misspelled(word: str) -> set[str]:
+    """The word with at most one error: a letter wrong, missing, too many before another, or two swapped."""
+    found = {word}
+    for i in range(len(word)):
+        before, letter, rest = word[:i], word[i], word[i + 1 :]
+        found |= {before + rest, before + rest[:1] + letter + rest[1:]}
+        found |= {form for other in "abc" for form in (before + other + rest, before + other + letter + rest)}
+    return found
+
+
+@settings(max_examples=10 * EXAMPLES, deadline=None, database=None)
+@given(st.data(), st.text("abc", min_size=4, max_size=9))
+def test_which_errors_a_word_may_have(data: st.DataObject, word: str) -> None:
+    middle = (len(word) + 1) // 2
+    halves = [one + other for one in misspelled(word[:middle]) for other in misspelled(word[middle:])]
+    forms = misspelled(word) | set(halves if len(word) >= 8 else [])
+    near = data.draw(st.sampled_from([word, *sorted(halves)]))
+    text = data.draw(st.sampled_from([near, near[1:], near + "a", "c" + near, near[:3] + "b" + near[3:]]))
+    fits = text in forms if len(word) < 6 else text.startswith(tuple(forms))
+    event(f"fits: {fits}")
+    assert fits_with_errors(f"x {text} y", Sought((word,))) == fits

@@ -9,7 +9,8 @@ import strawberry
 
 from amity.entity import EntityType
 
-from .declare import Field, bare, enumeration, listed, optional, output
+from .connection import declare_connection
+from .declare import Field, bare, enumeration, optional, output
 from .filters import PYTHON, Filters
 from .names import EntityNames, label, pascal
 from .provenance import Source
@@ -27,14 +28,6 @@ class Node:
 class Money:
     amount: BigInt = strawberry.field(description="The amount, in minor units like cents")
     currency: str = strawberry.field(description="The currency (ISO 4217), like USD")
-
-
-@strawberry.type(description="Where a page of a connection lies (Relay)", name="PageInfo")
-class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether more records follow")
-    has_previous_page: bool = strawberry.field(description="Whether there are records before")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first record of the page")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last record of the page")
 
 
 @strawberry.type(description="What the reader may do with a record", name="ViewerCan")
@@ -98,13 +91,8 @@ class Outputs:
         ]
         edge = self.edges[entity.name]
         output(edge, edge_fields, f"A record of {entity.name} and its place in a connection", source)
-        parts = [
-            Field("edges", listed(edge), "The records of this page with their cursors"),
-            Field("nodes", listed(row), "The records of this page"),
-            Field("pageInfo", PageInfo, "Where this page lies"),
-            Field("totalCount", BigInt, "How many records there are on all pages together"),
-        ]
-        output(self.connections[entity.name], parts, f"A page of {entity.name} records", source)
+        connection = self.connections[entity.name]
+        declare_connection(connection, edge, row, f"A page of {entity.name} records", source)
 
     def _field(self, names: EntityNames, key: str) -> Field:
         entity = names.entity
@@ -127,7 +115,7 @@ class Outputs:
         if item.group == "batch":
             return self._batch(entity, key, item.name)
         if item.group == "timeline":
-            return timeline_field(key, entity, self.rows, PageInfo, self.filters, self.sources)
+            return timeline_field(key, entity, self.rows, self.filters, self.sources)
         many = entity.to_many[item.name]
         other = self.names[many.target].entity
         source = self.sources(other.plugin) if other.plugin != entity.plugin else None

@@ -30,6 +30,7 @@ from amity.entity import Catalog
 
 from .aggregates import SHARED, SUFFIXES, Aggregates
 from .arguments import Arguments
+from .connection import PageInfo
 from .declare import bare, output
 from .executor import Executor, Hole
 from .filters import Filters
@@ -40,7 +41,7 @@ from .info import infos
 from .me import me
 from .names import AGGREGATE, EntityNames, names_of
 from .optional import OPTIONAL
-from .outputs import VIEWER_CAN, Money, Node, Outputs, PageInfo, enums_of
+from .outputs import VIEWER_CAN, Money, Node, Outputs, enums_of
 from .parts import EntityTypes, GraphQLParts
 from .provenance import Source
 from .roots import RootField, aggregate, reads

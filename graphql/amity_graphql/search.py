@@ -9,14 +9,14 @@ from amity.entity import Catalog
 from amity.given import known
 
 from .arguments import Arguments, plain
+from .connection import declare_connection
 from .declare import Argument, Field, bare, enumeration, listed, optional, output
 from .hits import CONNECTION, EDGE, Searched, found
 from .names import EntityNames
-from .outputs import Node, PageInfo
+from .outputs import Node
 from .parts import Info
 from .provenance import Source
 from .roots import RootField
-from .scalars import BigInt
 
 
 def search(
@@ -64,11 +64,6 @@ def _connection(source: Source) -> type:
         "A record that a search found, and why",
         source,
     )
-    parts = [
-        Field("edges", listed(edge), "The records of this page, each with why it was found"),
-        Field("nodes", listed(Node), "The records of this page"),
-        Field("pageInfo", PageInfo, "Where this page lies"),
-        Field("totalCount", BigInt, "How many records were found on all pages together"),
-    ]
-    output(connection, parts, "A page of what a search found", source)
+    page = "A page of what a search found"
+    declare_connection(connection, edge, Node, page, source, ", each with why it was found")
     return connection

@@ -13,11 +13,11 @@ from amity.given import known, late
 from amity.query import parse_where
 from amity.query.timeline import ENTRY
 
+from .connection import declare_connection
 from .declare import Argument, Field, bare, enumeration, input_type, listed, optional, output
 from .errors import told
 from .filters import PYTHON, Filters
 from .provenance import Source
-from .scalars import BigInt
 
 if TYPE_CHECKING:
     from .selection import Details, Selections
@@ -31,7 +31,6 @@ def timeline_field(
     key: str,
     entity: EntityType,
     rows: Mapping[str, type],
-    page_info: type,
     filters: Filters,
     source: Callable[[str], Source],
 ) -> Field:
@@ -49,7 +48,7 @@ def timeline_field(
     union: Any = Annotated[Union[tuple(rows[item.entity] for item in entries)], node]  # noqa: UP007
     return Field(
         key,
-        _connection(union, page_info, own),
+        _connection(union, own),
         "What happened to the customer, by time: of every type that you may read, unless types are named",
         [
             Argument("types", optional(listed(kinds)), "Only these types"),
@@ -63,7 +62,7 @@ def timeline_field(
     )
 
 
-def _connection(union: Any, page_info: type, source: Source) -> type:
+def _connection(union: Any, source: Source) -> type:
     edge = bare("TimelineEdge")
     fields = [
         Field("cursor", str, "The place in the timeline, to be handed in as after or before"),
@@ -72,13 +71,7 @@ def _connection(union: Any, page_info: type, source: Source) -> type:
     ]
     output(edge, fields, "A record and its place on a timeline", source)
     connection = bare("TimelineConnection")
-    parts = [
-        Field("edges", listed(edge), "The records of this page with their times and cursors"),
-        Field("nodes", listed(union), "The records of this page"),
-        Field("pageInfo", page_info, "Where this page lies"),
-        Field("totalCount", BigInt, "How many records there are on all pages together"),
-    ]
-    output(connection, parts, "A page of a timeline", source)
+    declare_connection(connection, edge, union, "A page of a timeline", source, " with their times and cursors")
     return connection
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -99,7 +99,7 @@ Pieces = str | Both | Either
 def postgresql_query(pieces: Pieces) -> str:
     """As a ``tsquery``."""
     if isinstance(pieces, str):
-        return _all(pieces, lambda gram, whole: f"{_lexeme(gram)}{'' if whole else ':*'}", " & ")
+        return _all(pieces, _lexeme, ":*", " & ")
     sign = " & " if isinstance(pieces, Both) else " | "
     return f"({sign.join(map(postgresql_query, pieces.parts))})"
 
@@ -107,21 +107,24 @@ def postgresql_query(pieces: Pieces) -> str:
 def sqlite_query(pieces: Pieces) -> str:
     """As what FTS5 matches."""
     if isinstance(pieces, str):
-        return _all(pieces, lambda gram, whole: f'"{gram.encode().hex()}"{"" if whole else "*"}', " AND ")
+        return _all(pieces, _token, "*", " AND ")
     sign = " AND " if isinstance(pieces, Both) else " OR "
     return f"({sign.join(map(sqlite_query, pieces.parts))})"
 
 
-def _all(piece: str, written: object, sign: str) -> str:
-    assert callable(written)
+def _all(piece: str, written: Callable[[str], str], begins: str, sign: str) -> str:
     if len(piece) < SIZE:
-        return str(written(piece, False))
+        return written(piece) + begins
     found = dict.fromkeys(piece[i : i + SIZE] for i in range(len(piece) - SIZE + 1))
-    return f"({sign.join(written(gram, True) for gram in found)})"
+    return f"({sign.join(map(written, found))})"
 
 
 def _lexeme(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    return f"'{text}'" if text.isalnum() else "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _token(text: str) -> str:
+    return f'"{text.encode().hex()}"'
 
 
 @dataclass(frozen=True)
@@ -255,27 +258,26 @@ def _tolerant(word: str) -> str:
     if len(word) < TOLERANT:
         return _literal(word)
     end = "" if len(word) >= UNENDED else f"({_ENDS}|$)"
-    return f"(^|{_ENDS})({'|'.join(_one_error(word))}{_twice(word)}){end}"
+    return f"(^|{_ENDS})({_one_error(word)}{_twice(word)}){end}"
 
 
 def _twice(word: str) -> str:
     if len(word) < TWICE:
         return ""
     first, second = _halves(word)
-    return f"|({'|'.join(_one_error(first))})({'|'.join(_one_error(second))})"
+    return f"|({_one_error(first)})({_one_error(second)})"
 
 
-def _one_error(word: str) -> Sequence[str]:
-    """Regular expressions of what the word is with at most one error."""
-    found: dict[str, None] = {}
-    for i in range(len(word)):
-        before, after = word[:i], word[i + 1 :]
-        found[f"{_literal(before)}{_ANY}{_literal(after)}"] = None
-        found[_literal(before + after)] = None
-        found[f"{_literal(before)}{_ANY}{_literal(word[i:])}"] = None
-        if after:
-            found[_literal(before + after[0] + word[i] + after[1:])] = None
-    return list(found)
+def _one_error(word: str) -> str:
+    """A regular expression of what the word is with at most one error: what is before its place, then another
+    character, or one more, or none, or two of them swapped, then the rest."""
+    letters = [_literal(letter) for letter in word]
+    found = []
+    for i, letter in enumerate(letters):
+        before, rest = "".join(letters[:i]), letters[i + 1 :]
+        swapped = f"|{rest[0]}{letter}{''.join(rest[1:])}" if rest else ""
+        found.append(f"{before}(({_ANY}{letter}?)?{''.join(rest)}{swapped})")
+    return "|".join(found)
 
 
 def _literal(text: str) -> str:

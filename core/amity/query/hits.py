@@ -3,15 +3,15 @@
 Each searchable entity gives a branch of ``w``: candidates from the index of grams, as far as they may be read,
 each with how well its texts fit. Only fields that may be read are looked at, so that others find nothing. Where
 that is cut off, ``s`` adds those that begin with the words; where few fit as written, ``f`` those with typing
-errors. ``h`` is each record once; ``r`` is a page of ``h``, joined to the records, and becomes JSON like any other
-page.
+errors. On PostgreSQL, ``k`` is what each of them looks for. ``h`` is each record once; ``r`` is a page of ``h``,
+joined to the records, and becomes JSON like any other page.
 
 How well a record fits, and by which field, is one number: a hundred times the rank, and 99 less the field's place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,10 @@ SNIPPET = 160
 """Characters of a snippet."""
 SCORES = {6: "1.0", 5: "0.9", 4: "0.8", 3: "0.7", 2: "0.6", 1: "0.3"}
 """What is told of a rank (see :mod:`amity.database.grams`)."""
+_WRITTEN = {"phrase": False, "number": False, "patterns": True, "starts": True}
+"""What texts are compared with by PostgreSQL where they fit as written; whether each is one for every word."""
+_TOLERANT = {"tolerant": True}
+"""The same with typing errors."""
 _DIGEST = "search"
 _BEFORE = 60
 _SHORT = 500
@@ -68,16 +72,17 @@ class _Searching:
         self.dialect = compiler.dialect
         self.postgresql = compiler.dialect.name == "postgresql"
         self.sought = late(root.text, parse_search)
+        self.bound: dict[str, str] = {}
         self.sources = tuple(_sources(compiler, root))
         self.records = tuple(dict.fromkeys(source.target.name for source in self.sources))
 
     def compile(self) -> str:
         compiler, root = self.compiler, self.root
-        within = self._table("w", self._branches(self._rank, "pieces"))
-        cut = self._branches(self._rank, "begun_pieces", *_unless_in(within, f">= {MOST}"))
+        within = self._table("w", self._branches(self._rank, _WRITTEN, "pieces"))
+        cut = self._branches(self._rank, _WRITTEN, "begun_pieces", *_unless_in(within, f">= {MOST}"))
         written = self._table("s", f"select * from {within} union all {cut}")
         few = _unless_in(written, f"< {ENOUGH}")
-        tolerant = self._table("f", self._branches(self._tolerance, "tolerant_pieces", *few))
+        tolerant = self._table("f", self._branches(self._tolerance, _TOLERANT, "tolerant_pieces", *few))
         hits = self._hits(written, tolerant)
         rows = Rows(compiler.slot(), self.sources[0].target, "p", distinct=False, inline=False)
         rows.limit, rows.counted = root.first, True
@@ -103,20 +108,31 @@ class _Searching:
 
     # --- what is found --------------------------------------------------------------------------------------
 
-    def _branches(self, rank: Callable[[Source], str], pieces: str, gate: str = "", condition: str = "") -> str:
+    def _branches(
+        self,
+        rank: Callable[[Source], str],
+        said: Mapping[str, bool],
+        pieces: str,
+        gate: str = "",
+        condition: str = "",
+    ) -> str:
         """Candidates of all sources that fit, each with how well."""
-        candidates = self._candidates(pieces, gate)
-        found = (self._branch(source, rank(source), candidates, condition) for source in self.sources)
+        candidates = self._candidates(said, pieces, gate)
+        tables = (self._fitting(candidates, source, rank(source), condition) for source in self.sources)
         return " union all ".join(
-            f"select * from (select * from ({branch}) y where best >= 100 limit {MOST}) x" for branch in found
+            f"select * from (select y.* from {table} y where y.best >= 100 limit {MOST}) x" for table in tables
         )
 
-    def _candidates(self, pieces: str, gate: str) -> str:
-        """What the index is asked, on PostgreSQL; a table of what it answers, on SQLite."""
+    def _candidates(self, said: Mapping[str, bool], pieces: str, gate: str) -> str:
+        """A table of what the index answers, on SQLite; on PostgreSQL, of one row: what the index is asked, and
+        what texts are compared with. PostgreSQL plans as if it did not know what is looked for: else it would
+        plan every search anew, which takes longer than to run it."""
         query = grams.postgresql_query if self.postgresql else grams.sqlite_query
-        bound = self._bound(lambda sought: query(getattr(sought, pieces)))
+        bound = self._bound(pieces, lambda sought: query(getattr(sought, pieces)))
         if self.postgresql:
-            return f"(select {bound}::tsquery)"
+            values = [f"{bound}::tsquery as query"]
+            values += [f"{self._bound(name, attrgetter(name), many)} as {name}" for name, many in said.items()]
+            return self._table("k", f"select {', '.join(values)}{f' where {gate}' if gate else ''}")
         return self._table(
             "c",
             "select distinct s.entity as entity, s.record as record "
@@ -124,12 +140,17 @@ class _Searching:
             f"where core_search_index match {bound}{f' and {gate}' if gate else ''}",
         )
 
-    def _branch(self, source: Source, best: str, candidates: str, condition: str) -> str:
+    def _fitting(self, candidates: str, source: Source, best: str, condition: str) -> str:
+        branch = self._branch(candidates, source, best, condition)
+        # "offset 0" keeps PostgreSQL from computing each rank twice
+        return f"{candidates} k cross join lateral ({branch} offset 0)" if self.postgresql else f"({branch})"
+
+    def _branch(self, candidates: str, source: Source, best: str, condition: str) -> str:
         compiler, entity = self.compiler, source.entity
         predicates = [*compiler.visible(entity, "b"), *([condition] if condition else [])]
         tables = f"{identifier(entity.table)} b"
         if self.postgresql:
-            predicates.append(f'{grams.FUNCTION}(b."search_text") @@ {candidates}')
+            predicates.append(f'{grams.FUNCTION}(b."search_text") @@ k.query')
         else:
             tables = f'{candidates} c cross join {tables} on b."id" = c.record'
             predicates.append(f"c.entity = {literal(entity.code)}")
@@ -201,41 +222,39 @@ class _Searching:
     def _rank_of(self, text: str) -> str:
         """:func:`amity.database.grams.rank`."""
         if not self.postgresql:
-            return f"amity_search_rank({text}, {self._text(lambda sought: sought.spec(fuzzy=False))})"
-        phrase, number = self._text(attrgetter("phrase")), self._text(attrgetter("number"))
+            return f"amity_search_rank({text}, {self._spec(fuzzy=False)})"
+        number = f"ltrim({text}, '+') = k.number"
+        ends = f"right({text}, length(k.number)) = k.number"
         return (
-            f"case when {text} = {phrase} or ltrim({text}, '+') = {number} then {grams.EXACT} "
-            f"when starts_with({text}, {phrase}) then {grams.PREFIX} "
-            f"when {self._across(text)} and {_words(text)} like all ({self._texts('starts')}) "
-            f"or right({text}, length({number})) = {number} then {grams.WORDS} "
-            f"when {self._across(text)} or strpos({text}, {number}) > 0 then {grams.WITHIN} else 0 end"
+            f"case when {self._across(text)} then "
+            f"case when {text} = k.phrase or {number} then {grams.EXACT} "
+            f"when starts_with({text}, k.phrase) then {grams.PREFIX} "
+            f"when {_words(text)} like all (k.starts) or {ends} then {grams.WORDS} else {grams.WITHIN} end "
+            f"when strpos({text}, k.number) > 0 then "
+            f"case when {number} then {grams.EXACT} when {ends} then {grams.WORDS} else {grams.WITHIN} end "
+            "else 0 end"
         )
 
     def _across(self, text: str) -> str:
         if self.postgresql:
-            return f"{text} like all ({self._texts('patterns')})"
-        words = self._text(lambda sought: Sought(sought.words).spec(fuzzy=False))
+            return f"{text} like all (k.patterns)"
+        words = self._bound("words", lambda sought: Sought(sought.words).spec(fuzzy=False))
         return f"amity_search_rank({text}, {words}) > 0"
 
     def _tolerant(self, text: str) -> str:
         if self.postgresql:
-            fits = f"{text} ~ all ({self._texts('tolerant')})"
-            return f"case when {fits} then {grams.FUZZY} else 0 end"
-        return f"amity_search_rank({text}, {self._text(lambda sought: sought.spec(fuzzy=True))})"
+            return f"case when {text} ~ all (k.tolerant) then {grams.FUZZY} else 0 end"
+        return f"amity_search_rank({text}, {self._spec(fuzzy=True)})"
 
-    # PostgreSQL plans as if it did not know what is looked for: else it would plan every search anew, which takes
-    # longer than to run it
+    def _spec(self, fuzzy: bool) -> str:
+        return self._bound(f"spec {fuzzy}", lambda sought: sought.spec(fuzzy))
 
-    def _text(self, read: Callable[[Sought], str | None]) -> str:
-        bound = self._bound(read)
-        return f"(select {bound})" if self.postgresql else bound
-
-    def _texts(self, name: str) -> str:
-        return f"(select {self._bound(attrgetter(name), many=True)})::text[]"
-
-    def _bound(self, read: Callable[[Sought], Any], many: bool = False) -> str:
-        """A placeholder for something of what is looked for; the statement is the same whatever that is."""
-        return self.compiler.bind(late(self.sought, read), Kind.TEXT, many)
+    def _bound(self, name: str, read: Callable[[Sought], Any], many: bool = False) -> str:
+        """A placeholder for something of what is looked for, which has a name; the statement is the same whatever
+        that is."""
+        if name not in self.bound:
+            self.bound[name] = self.compiler.bind(late(self.sought, read), Kind.TEXT, many)
+        return self.bound[name]
 
     # --- what is told of it ---------------------------------------------------------------------------------
 
@@ -329,7 +348,7 @@ class _Searching:
 
     def _around(self, value: str, text: str) -> str:
         """The part of a long text that has the first word; folding may have moved it by a few characters."""
-        word = self._text(lambda sought: sought.words[0])
+        word = self._bound("first word", lambda sought: sought.words[0])
         function, most = ("strpos", "greatest") if self.postgresql else ("instr", "max")
         start = f"{most}(1, {function}({text}, {word}) - {_BEFORE})"
         part = f"substr({value}, {start}, {SNIPPET})"
@@ -396,9 +415,8 @@ def _readable(compiler: _Compiler, entity: EntityType, target: EntityType) -> It
 
 
 def _unless_in(table: str, size: str) -> tuple[str, str]:
-    """The condition that a table has so many rows, and the one that candidates are not among them either."""
-    gate = f"(select count(*) from {table}) {size}"
-    return gate, f'{gate} and b."id" not in (select origin from {table})'
+    """The condition that a table has so many rows, and the one that a candidate is not among them."""
+    return f"(select count(*) from {table}) {size}", f'b."id" not in (select origin from {table})'
 
 
 def _by_field(sources: Sequence[Source], src: str, best: str, value: Callable[[Source, int, str], str]) -> str:
