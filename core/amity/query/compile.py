@@ -736,7 +736,7 @@ class _Compiler(Timelines):
             predicates = [*(item.replace("{other}", other) for item in on), *self.visible(target, other)]
             table, meets = f"{identifier(target.table)} {other}", " and ".join(predicates)
             if rows.repeated:
-                # of a small table, a plain join would be hashed whole for each parent, and lose the order of the rows
+                # plainly joined, a small table is hashed whole for each parent, and the order of the rows is lost
                 table, meets = f"lateral (select * from {table} where {meets} limit 1) {other}", "true"
             rows.joins.append(f" left join {table} on {meets}")
             rows.links[link] = other
