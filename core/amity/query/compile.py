@@ -241,6 +241,7 @@ class _Compiler(Timelines):
         inline = self.dialect.lateral and (parent is None or parent.distinct) and not any(map(_shares, _of(page)))
         distinct = parent is None or parent.distinct
         rows = Rows(self.slot(), entity, self.alias(), distinct=distinct, inline=inline)
+        rows.repeated = inline and parent is not None
         rows.limit = limit
         rows.counted = any(_looks_ahead(part) for part in page.parts)
         before = self.expected
@@ -733,7 +734,11 @@ class _Compiler(Timelines):
                 raise too_many_joins(rows.entity)
             other = self.alias("t")
             predicates = [*(item.replace("{other}", other) for item in on), *self.visible(target, other)]
-            rows.joins.append(f" left join {identifier(target.table)} {other} on {' and '.join(predicates)}")
+            table, meets = f"{identifier(target.table)} {other}", " and ".join(predicates)
+            if rows.repeated:
+                # plainly joined, a small table is hashed whole for each parent, and the order of the rows is lost
+                table, meets = f"lateral (select * from {table} where {meets} limit 1) {other}", "true"
+            rows.joins.append(f" left join {table} on {meets}")
             rows.links[link] = other
         return rows.links[link]
 

@@ -35,6 +35,8 @@ class Rows:
     """Whether no two rows are the same record."""
     inline: bool
     """Whether it stands where it is used, not in the chain."""
+    repeated: bool = False
+    """Whether it is evaluated anew for each row of a parent, for few rows each time."""
     used: dict[str, None] = field(default_factory=dict)
     """Columns of the base table that are used outside its page."""
     outputs: dict[str, str] = field(default_factory=dict)
