@@ -11,12 +11,13 @@ import enum
 import keyword
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from types import NoneType
+from typing import Any, Optional, Union, get_args, get_origin
 
 import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
-from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.base import StrawberryList, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 from .provenance import Source
@@ -50,6 +51,15 @@ class _Type(StrawberryAnnotation):
 
     def evaluate(self) -> Any:
         return self.raw_annotation
+
+    def _resolve(self) -> Any:
+        given = self.raw_annotation
+        origin, arguments = get_origin(given), get_args(given)
+        if origin is list:
+            return StrawberryList(_Type(arguments[0]).resolve())
+        if origin is Union and len(arguments) == 2 and arguments[1] is NoneType:
+            return StrawberryOptional(_Type(arguments[0]).resolve())
+        return super()._resolve()
 
     def set_namespace_from_field(self, field: StrawberryField) -> None:
         """Texts would be looked up in it."""
