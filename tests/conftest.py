@@ -52,9 +52,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: looking for garbage in it would be a third of a run's work."""
+    """What is imported stays: looking for garbage in it would be a third of a run's work, and a schema is many objects."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5_000)
 
 
 def _reaches_server(item: pytest.Function) -> bool:
