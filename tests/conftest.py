@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: looking for garbage in it would be a third of a run's work, and a schema is many objects."""
+    """What is imported stays: looking for garbage in it would be a third of the work."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000)
