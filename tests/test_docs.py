@@ -252,7 +252,7 @@ def test_a_variable_that_stands_in_the_docs_works(row: str, monkeypatch: pytest.
     settings = from_mapping({"plugins": ["graphql", "csv", "rfm", "webchat"]})
     section, _, key = variable.removeprefix("AMITY_").lower().rpartition("__")
     if section in ("graphql", "csv", "rfm", "webchat"):
-        found: Any = compose(settings).plugin(section).plugin.settings
+        found: Any = compose(settings, layered=False).plugin(section).plugin.settings
     else:
         found = getattr(settings, {"schema": "schema_"}.get(section, section), settings)
     assert getattr(found, key) == expected

@@ -6,15 +6,18 @@ other.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import keyword
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from types import NoneType
+from typing import Any, Optional, Union, get_args, get_origin
 
 import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.base import StrawberryList, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 from .provenance import Source
@@ -43,6 +46,39 @@ class Field:
     source: Source | None = None
 
 
+class _Type(StrawberryAnnotation):
+    """A type that is there already: nothing of it is a text that would have to be evaluated."""
+
+    def evaluate(self) -> Any:
+        return self.raw_annotation
+
+    def _resolve(self) -> Any:
+        given = self.raw_annotation
+        origin, arguments = get_origin(given), get_args(given)
+        if origin is list:
+            return StrawberryList(_Type(arguments[0]).resolve())
+        if origin is Union and len(arguments) == 2 and arguments[1] is NoneType:
+            return StrawberryOptional(_Type(arguments[0]).resolve())
+        return super()._resolve()
+
+    def set_namespace_from_field(self, field: StrawberryField) -> None:
+        """Texts would be looked up in it."""
+
+
+class _Field(StrawberryField):
+    """A field of a type that is there already. Strawberry asks for it again and again while it builds a schema."""
+
+    _resolved: tuple[StrawberryAnnotation, Any] | None = None
+
+    def resolve_type(self, *, type_definition: StrawberryObjectDefinition | None = None) -> Any:
+        given = self.type_annotation
+        if given is None:
+            return super().resolve_type(type_definition=type_definition)
+        if self._resolved is None or self._resolved[0] is not given:
+            self._resolved = given, super().resolve_type(type_definition=type_definition)
+        return self._resolved[1]
+
+
 def optional(type_: Any) -> Any:
     """The type, or null."""
     return Optional[type_]  # noqa: UP045, as the type is a value here
@@ -55,7 +91,8 @@ def listed(type_: Any) -> Any:
 
 def bare(name: str, *bases: type) -> type:
     """A class that is to become the GraphQL type ``name``."""
-    return type(name, bases, {"__module__": __name__})
+    # without a text of their own, dataclasses would write signatures of them
+    return type(name, bases, {"__module__": __name__, "__doc__": name})
 
 
 def output(cls: type, fields: Iterable[Field], description: str, source: Source | None) -> None:
@@ -88,7 +125,7 @@ def argument(item: Argument) -> StrawberryArgument:
     return StrawberryArgument(
         python_name=_attribute(item.name),
         graphql_name=item.name,
-        type_annotation=StrawberryAnnotation(item.type),
+        type_annotation=_Type(item.type),
         description=item.description,
         default=item.default,
     )
@@ -98,13 +135,13 @@ def _fill(cls: type, fields: Iterable[Field], *, is_input: bool) -> None:
     annotations: dict[str, Any] = {}
     for item in fields:
         attribute = _attribute(item.attribute or item.name)
-        annotations[attribute] = item.type
-        made: StrawberryField = strawberry.field(
-            name=item.name,
+        annotations[attribute] = _Type(item.type)
+        made = _Field(
+            graphql_name=item.name,
             description=item.description,
             deprecation_reason=item.deprecated,
             directives=[item.source] if item.source else [],
-            **({"default": strawberry.UNSET} if is_input else {}),
+            default=strawberry.UNSET if is_input else dataclasses.MISSING,
         )
         if item.arguments:
             made.arguments = [argument(entry) for entry in item.arguments]
