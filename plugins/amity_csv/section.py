@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from amity import AccessDenied, ChangeResult, Update, UserError
 from amity.change import ChangeError
@@ -222,8 +223,8 @@ class _Section:
             if None in values:
                 fresh.append(record)  # and refused, for want of a key
             else:
-                said = blake2b(repr((record.values, record.keys)).encode(), digest_size=16).digest()
-                keyed.append((record, (repr(values), record.row.line, said)))
+                said = hash(_text([record.values, record.keys]))
+                keyed.append((record, (_text(values), record.row.line, said)))
         if not fresh and self.seen.all_new([entry for _, entry in keyed]):
             return list(records)
         for record, (text, number, said) in keyed:
@@ -315,6 +316,14 @@ def _inline(item: SectionPlan) -> Iterator[Row]:
     names = dict.fromkeys(column.name for column in item.columns)
     for number, row in enumerate(item.section.rows, 1):
         yield Row(number, {**names, **row})
+
+
+def _text(values: Any) -> str:
+    """A text that is the same for the same values, and for no others."""
+    try:
+        return orjson.dumps(values).decode()
+    except TypeError:  # numbers beyond 64 bits, for one
+        return repr(values)
 
 
 def _described(finder: Finder) -> str:

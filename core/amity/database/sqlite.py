@@ -24,7 +24,6 @@ from .base import (
     EvaluationError,
     ForeignKeyViolation,
     Row,
-    T,
     Transaction,
     UniqueViolation,
 )
@@ -107,7 +106,7 @@ class SQLite(Database):
             work = connection.execute_fetchall(sql, parameters)
             return list(await self._limited(connection, work, timeout or self._timeout))
 
-    async def _limited(self, connection: aiosqlite.Connection, call: Awaitable[T], limit: float) -> T:
+    async def _limited(self, connection: aiosqlite.Connection, call: Awaitable[Any], limit: float) -> Any:
         """What a call of the driver answers, unless it takes longer than so many seconds."""
         work = asyncio.ensure_future(call)
         try:
