@@ -219,12 +219,13 @@ class _Section:
         repeated = []
         keyed = []
         for record in records:
-            values = [record.values.get(name) for name in key]
-            if None in values:
+            values = record.values
+            told = [values.get(name) for name in key]
+            if None in told:
                 fresh.append(record)  # and refused, for want of a key
             else:
-                said = hash(_text([record.values, record.keys]))
-                keyed.append((record, (_text(values), record.row.line, said)))
+                said = hash(_text([values, record.keys] if record.keys else values))
+                keyed.append((record, (_text(told), record.row.line, said)))
         if not fresh and self.seen.all_new([entry for _, entry in keyed]):
             return list(records)
         for record, (text, number, said) in keyed:
@@ -251,7 +252,7 @@ class _Section:
         if item.section.mode == "create":
             return await session.create(name, rows, on_error="skip_invalid")
         if item.key == ("id",):
-            updates = [Update(row.pop("id"), row) for row in rows]
+            updates = [Update(row["id"], {k: v for k, v in row.items() if k != "id"}) for row in rows]
             return await session.update(name, updates, on_error="skip_invalid")
         return await session.upsert(name, rows, on=item.key, on_error="skip_invalid")
 
