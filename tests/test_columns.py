@@ -46,7 +46,7 @@ async def company(session: Session) -> None:
             [{"kind": "organization", "name": "Acme"}, {"kind": "organization", "name": "Gone"}],
         )
     ).ids
-    people = [
+    people: list[dict[str, Any]] = [
         {"kind": "person", "name": f"Person {n}", "given_name": "Zoë" if n % 2 else None, "organization_id": org}
         for n, org in enumerate([acme, gone, None, acme])
     ]
@@ -55,6 +55,7 @@ async def company(session: Session) -> None:
     people[2] |= {"rate": 2.0, "vip": False}
     made = await session.create(Customer, people)
     assert not made.errors, made.errors
+    assert gone is not None
     await session.delete(Customer, [gone])
     sales = (await session.create(Pipeline, [{"name": "Sales"}])).ids[0]
     stage = (await session.create(Stage, [{"pipeline_id": sales, "name": "Won", "category": "won"}])).ids[0]
