@@ -218,6 +218,11 @@ def order(name: str, entity: Any = Customer) -> Use:
     return lambda session: session.find(entity).order_by(name).all()
 
 
+async def in_columns(session: Session) -> None:
+    async for _ in session.find(Customer).select("name").order_by("note").columns():
+        pass
+
+
 async def streamed(session: Session) -> None:
     async for _ in session.find(Customer).order_by("note").stream():
         pass
@@ -262,6 +267,7 @@ USES: dict[str, dict[str, Use]] = {
         "ordered by in a nested page": nested_in_order,
         "ordered by where only counted": counted_in_order("note"),
         "in a cursor": streamed,
+        "in an order of columns": in_columns,
         "in an expression": find("echo"),
         "in an expression behind a relation": find("boss_note"),
         "in an expression of a filter": where({"echo": {"eq": "x"}}),

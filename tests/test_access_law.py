@@ -131,6 +131,12 @@ async def answers(crm: Crm, principal: Principal, queries: Sequence[tuple[str, A
             found.append((await crm.acting_as(principal).read({"root": root})).parsed()["root"])
         except AccessDenied as error:
             found.append(str(error))
+    for name, fields, order in COLUMNS:
+        query = crm.acting_as(principal).find(name).select(*fields).order_by(*order)
+        try:
+            found.append([[list(column) for column in batch] async for batch in query.columns(3)])
+        except AccessDenied as error:
+            found.append(str(error))
     for name, figures, by in FIGURES:
         try:
             found.append(await crm.acting_as(principal).find(name).aggregate(*figures, by=by))
@@ -150,6 +156,12 @@ async def answers(crm: Crm, principal: Principal, queries: Sequence[tuple[str, A
     return found
 
 
+COLUMNS: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
+    ("Deal", ("id", "name", "value", "customer_id", "customer.name", "stage.name"), ("-customer.name",)),
+    ("Customer", ("name", "organization.name", "organization.note"), ("organization.lifecycle", "name")),
+    ("Interaction", ("id", "customer_id", "customer.organization.name"), ("customer.organization.name",)),
+)
+"""What is read as columns: entity, fields, order."""
 FIGURES: Sequence[tuple[str, Sequence[str], Sequence[str]]] = (
     ("Deal", ("count", "count_distinct.customer"), ("customer", "stage.category")),
     ("Deal", ("sum.value", "max.weighted_value"), ("customer.lifecycle",)),

@@ -430,6 +430,25 @@ async def test_exported(stand: Stand) -> None:
         assert count <= len(stand.world.mine[entity.name])
 
 
+async def test_exported_with_what_it_refers_to(stand: Stand) -> None:
+    session, everything = stand.crm.acting_as(stand.who), stand.crm.acting_as(SYSTEM)
+    followed = 0
+    for entity in stand.catalog.values():
+        fields = [
+            f"{relation}.{column.name}"
+            for relation in entity.links
+            for column in stand.catalog[entity.leads_to(relation) or ""].visible_columns
+        ]
+        order = [f"-{name}.created_at" for name in entity.to_one if not name.startswith("last_")]
+        for some in (["id", *fields[:40]], ["id", *fields[40:80]]):
+            output = io.StringIO()
+            await export_rows(session, entity.name, output, fields=some, order_by=order[:2])
+            assert not stand.leaks(output.getvalue()), entity.name
+            await export_rows(everything, entity.name, output, fields=some)
+            followed += bool(stand.leaks(output.getvalue()))
+    assert followed > 3
+
+
 async def test_in_the_log_of_events(stand: Stand) -> None:
     document = "{ events(first: 500) { totalCount nodes { type before after actor entity { id } } } }"
     found = await stand.ask(document)

@@ -15,20 +15,20 @@ from amity.entity import Catalog, EntityType, Kind
 from amity.query.readable import refusal
 
 from .errors import ExportFailed
-from .formulas import neutralized
+from .formulas import RISKY, neutralized
 from .values import major_units
 
 if TYPE_CHECKING:
     from amity.crm import Session
 
-Read = Callable[[Sequence[Mapping[str, Any]]], list[str]]
+Read = Callable[[Sequence[Any]], Sequence[str | None]]
 BATCH = 2_000
 """Rows that are read at once."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of an export: its heading, the field that it needs, and its texts for rows."""
+    """One column of an export: its heading, the field that it needs, and the texts of its values."""
 
     heading: str
     needs: str
@@ -59,31 +59,35 @@ async def export_rows(
     if kind is None:
         raise ExportFailed(f"there is no entity {entity!r}; {_hint(entity, list(catalog))}")
     columns = columns_of(catalog, kind, fields or _readable(session, kind))
-    query = session.find(entity).select(*dict.fromkeys(column.needs for column in columns))
+    needs = list(dict.fromkeys(column.needs for column in columns))
+    query = session.find(entity).select(*needs)
     if where:
         query = query.where(where)
     if order_by:
         query = query.order_by(*order_by)
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow([neutralized(column.heading) for column in columns])
+    places = [needs.index(column.needs) for column in columns]
     count = 0
 
-    def write(rows: Sequence[Mapping[str, Any]]) -> None:
-        writer.writerows(zip(*[column.read(rows) for column in columns], strict=True))
+    def write(values: Sequence[Sequence[Any]]) -> None:
+        texts = [column.read(values[place]) for column, place in zip(columns, places, strict=True)]
+        writer.writerows(zip(*texts, strict=True))
 
-    batches = query.stream(BATCH)
+    batches = query.columns(BATCH)
     following = asyncio.ensure_future(anext(batches, None))
     try:
-        while rows := await following:
+        while values := await following:
             # the database looks for the next rows while these are written
             following = asyncio.ensure_future(anext(batches, None))
-            await asyncio.to_thread(write, rows)
-            count += len(rows)
+            await asyncio.to_thread(write, values)
+            count += len(values[0])
             if progress is not None:
                 progress(count)
     finally:
         following.cancel()
         await asyncio.wait([following])
+        await batches.aclose()
     return count
 
 
@@ -112,52 +116,46 @@ def _columns(catalog: Catalog, entity: EntityType, path: str) -> list[Column]:
     needs = ".".join([*steps, head])
     if head in entity.currencies and not key:
         return [
-            Column(path, needs, _reader(steps, head, _amount)),
-            Column(f"{path}.currency", needs, _reader(steps, head, lambda money: neutralized(money["currency"]))),
+            Column(path, needs, _each(_amount)),
+            Column(f"{path}.currency", needs, _each(lambda money: neutralized(money["currency"]))),
         ]
     column = entity.columns.get(head)
     if column is not None and column.kind is Kind.JSON and dot:
-        return [Column(path, needs, _reader(steps, head, lambda value: _json_key(value, key)))]
+        return [Column(path, needs, _each(lambda value: _json_key(value, key)))]
     if dot or (column is None and head not in entity.expressions and head not in entity.batches):
         known = [*entity.columns, *entity.money, *entity.expressions, *entity.batches]
         what = f"{entity.name} has no field {name!r} that fits into a cell"
         if head in entity.links:
             raise ExportFailed(f"{what}; {head} is another record: name one of its fields, like {path}.id")
         raise ExportFailed(f"{what}; {_hint(name, [k for k in known if k not in entity.internal])}")
-    if column is not None and column.choices:
-        # answers give choices as enums, in capitals; rows are written with the values themselves
-        return [Column(path, needs, _reader(steps, head, lambda value: str(value).lower()))]
     if column is not None:
-        return [Column(path, needs, _reader(steps, head, _plain(column.kind)))]
+        # choices are words that no spreadsheet runs
+        return [Column(path, needs, _as_they_are if column.choices else _plain(column.kind))]
     numeric = head in entity.expressions and entity.expressions[head].kind in (Kind.INT, Kind.BIGINT, Kind.FLOAT)
-    return [Column(path, needs, _reader(steps, head, str if numeric else _cell))]
+    return [Column(path, needs, _each(str if numeric else _cell))]
 
 
-def _reader(steps: Sequence[str], name: str, text: Callable[[Any], str] | None) -> Read:
-    """Reads what ``text`` makes of values; without it they are texts already, which no spreadsheet runs."""
-
-    def read(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        found: Sequence[Any] = rows
-        for step in steps:
-            found = [None if row is None else row.get(step) for row in found]
-        values = [None if row is None else row.get(name) for row in found]
-        if text is None:
-            return ["" if value is None else value for value in values]
-        return ["" if value is None else text(value) for value in values]
-
-    return read
-
-
-def _plain(kind: Kind) -> Callable[[Any], str] | None:
+def _plain(kind: Kind) -> Read:
     """What makes texts of the values of a column."""
     match kind:
-        case Kind.INT | Kind.BIGINT | Kind.FLOAT:
-            return str
-        case Kind.ID | Kind.DATE | Kind.DATETIME:
-            return None
+        case Kind.ID | Kind.DATE | Kind.DATETIME | Kind.INT | Kind.BIGINT | Kind.FLOAT:
+            return _as_they_are
         case Kind.TEXT:
-            return neutralized
-    return _cell
+            return _neutralized
+    return _each(_cell)
+
+
+def _as_they_are(values: Sequence[Any]) -> Sequence[Any]:
+    """Texts that no spreadsheet runs, and numbers; the writer makes empty cells of nulls."""
+    return values
+
+
+def _neutralized(values: Sequence[str | None]) -> list[str | None]:
+    return [neutralized(value) if value and value[0] in RISKY else value for value in values]
+
+
+def _each(text: Callable[[Any], str]) -> Read:
+    return lambda values: [None if value is None else text(value) for value in values]
 
 
 def _cell(value: Any) -> str:

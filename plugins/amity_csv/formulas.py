@@ -11,14 +11,15 @@ import re
 
 _STARTS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """What spreadsheets take as the start of a formula; the last four are the wide forms of the first four."""
-_RISKY = re.compile(f"'*[{_STARTS}]")
-_FIRST = frozenset(_STARTS) | {"'"}
+_FORMULA = re.compile(f"'*[{_STARTS}]")
+RISKY = frozenset(_STARTS) | {"'"}
+"""Characters that a text begins with if it is one of these."""
 _NEUTRALIZED = re.compile(f"'+[{_STARTS}]")
 
 
 def neutralized(text: str) -> str:
     """The text as it may stand in a cell."""
-    return f"'{text}" if text[:1] in _FIRST and _RISKY.match(text) else text
+    return f"'{text}" if text[:1] in RISKY and _FORMULA.match(text) else text
 
 
 def restored(text: str) -> str:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from amity.crm import Session
 
 
-async def rows_of(session: Session, plan: SectionPlan, records: Sequence[Record]) -> list[dict[str, Any]]:
+async def rows_of(session: Session, plan: SectionPlan, records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
     """Rows to write, with their JSON columns whole: as they stand, and what the records say on top."""
-    rows = [dict(record.values) for record in records]
     if not plan.json_columns:
-        return rows
+        return [record.values for record in records]
+    rows = [record.values.copy() for record in records]
     standing = await _standing(session, plan, rows)
     for row, record, before in zip(rows, records, standing, strict=True):
         for column, keys in record.keys.items():

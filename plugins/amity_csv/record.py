@@ -48,7 +48,7 @@ class Record:
 
     def copy(self) -> Record:
         keys = {column: dict(values) for column, values in self.keys.items()} if self.keys else {}
-        return Record(self.row, self.values.copy(), keys, self.wanted, self.refusals.copy(), self.notes.copy())
+        return Record(self.row, self.values.copy(), keys, self.wanted, [*self.refusals], [*self.notes])
 
     def refuse(self, column: str, reason: str) -> None:
         value = self.row.cells.get(column)

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from amity import AccessDenied, ChangeResult, Update, UserError
 from amity.change import ChangeError
@@ -218,12 +219,13 @@ class _Section:
         repeated = []
         keyed = []
         for record in records:
-            values = [record.values.get(name) for name in key]
-            if None in values:
+            values = record.values
+            told = [values.get(name) for name in key]
+            if None in told:
                 fresh.append(record)  # and refused, for want of a key
             else:
-                said = blake2b(repr((record.values, record.keys)).encode(), digest_size=16).digest()
-                keyed.append((record, (repr(values), record.row.line, said)))
+                said = hash(_text([values, record.keys] if record.keys else values))
+                keyed.append((record, (_text(told), record.row.line, said)))
         if not fresh and self.seen.all_new([entry for _, entry in keyed]):
             return list(records)
         for record, (text, number, said) in keyed:
@@ -250,7 +252,7 @@ class _Section:
         if item.section.mode == "create":
             return await session.create(name, rows, on_error="skip_invalid")
         if item.key == ("id",):
-            updates = [Update(row.pop("id"), row) for row in rows]
+            updates = [Update(row["id"], {k: v for k, v in row.items() if k != "id"}) for row in rows]
             return await session.update(name, updates, on_error="skip_invalid")
         return await session.upsert(name, rows, on=item.key, on_error="skip_invalid")
 
@@ -315,6 +317,14 @@ def _inline(item: SectionPlan) -> Iterator[Row]:
     names = dict.fromkeys(column.name for column in item.columns)
     for number, row in enumerate(item.section.rows, 1):
         yield Row(number, {**names, **row})
+
+
+def _text(values: Any) -> str:
+    """A text that is the same for the same values, and for no others."""
+    try:
+        return orjson.dumps(values).decode()
+    except TypeError:  # numbers beyond 64 bits, for one
+        return repr(values)
 
 
 def _described(finder: Finder) -> str:

@@ -61,7 +61,11 @@ def grams(text: str) -> set[str]:
 
 def sqlite_tokens(text: str) -> str:
     """The grams of a text, as the tokens that SQLite's index takes."""
-    return " ".join(gram.encode().hex() for gram in grams(text))
+    if not text.isascii():
+        return " ".join(gram.encode().hex() for gram in grams(text))
+    # each character is two digits, so the digits of a gram stand within those of the text
+    digits = f"\n{text}{' ' * (SIZE - 1)}".encode().hex()
+    return " ".join({digits[i : i + 2 * SIZE] for i in range(0, 2 * len(text) + 2, 2)})
 
 
 def postgresql_function() -> str:

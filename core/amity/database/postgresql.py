@@ -144,7 +144,7 @@ class PostgreSQL(Database):
                         yield cast(list[Row], rows)
             finally:
                 await self.pool.release(connection)
-        except (asyncpg.PostgresError, OSError) as error:
+        except _FAILURES as error:
             raise translate(error, self.timeout) from error
 
     @asynccontextmanager

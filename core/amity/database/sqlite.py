@@ -7,7 +7,7 @@ import base64
 import math
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -103,21 +103,25 @@ class SQLite(Database):
     async def read(self, sql: str, parameters: Sequence[Any] = (), timeout: float | None = None) -> list[Row]:
         async with self._reader() as connection:
             self.ran(sql)
-            limit = timeout or self._timeout
-            work = asyncio.ensure_future(connection.execute_fetchall(sql, parameters))
-            try:
-                # wait_for would lose a cancellation that comes together with the result
-                done, _ = await asyncio.wait({work}, timeout=limit)
-            except asyncio.CancelledError:
-                await self._stop(connection, work)
-                raise
-            if not done:
-                await self._stop(connection, work)
-                raise DatabaseError(f"the statement was stopped after {limit:g} seconds")
-            try:
-                return list(work.result())
-            except sqlite3.Error as error:
-                raise translate(error) from error
+            work = connection.execute_fetchall(sql, parameters)
+            return list(await self._limited(connection, work, timeout or self._timeout))
+
+    async def _limited(self, connection: aiosqlite.Connection, call: Awaitable[Any], limit: float) -> Any:
+        """What a call of the driver answers, unless it takes longer than so many seconds."""
+        work = asyncio.ensure_future(call)
+        try:
+            # wait_for would lose a cancellation that comes together with the result
+            done, _ = await asyncio.wait({work}, timeout=limit)
+        except asyncio.CancelledError:
+            await self._stop(connection, work)
+            raise
+        if not done:
+            await self._stop(connection, work)
+            raise DatabaseError(f"the statement was stopped after {limit:g} seconds")
+        try:
+            return work.result()
+        except sqlite3.Error as error:
+            raise translate(error) from error
 
     @staticmethod
     async def _stop(connection: aiosqlite.Connection, work: asyncio.Future[Any]) -> None:
@@ -128,14 +132,21 @@ class SQLite(Database):
     async def stream(
         self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
     ) -> AsyncIterator[list[Row]]:
-        async with self._reader() as connection:
+        if not self._all:
+            raise DatabaseError("the database is not open; use `async with crm:`")
+        # for long: the readers are for reads that end soon
+        connection = await self._connect(read_only=True)
+        try:
+            # what is sorted can be larger than memory
+            await connection.execute("PRAGMA temp_store = FILE")
             self.ran(sql)
-            try:
-                async with connection.execute(sql, parameters) as cursor:
-                    while rows := await cursor.fetchmany(batch):
-                        yield list(rows)
-            except sqlite3.Error as error:
-                raise translate(error) from error
+            cursor = await self._limited(connection, connection.execute(sql, parameters), self._timeout)
+            while rows := await self._limited(connection, cursor.fetchmany(batch), self._timeout):
+                yield list(rows)
+        finally:
+            if connection in self._all:
+                self._all.remove(connection)
+            await connection.close()
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:

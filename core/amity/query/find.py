@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,6 +30,7 @@ from ..tree import (
     Selection,
     TotalCount,
 )
+from .columns import compile_columns, leaves
 from .errors import QueryError
 from .summary import By, named_groups
 from .where import parse_order, parse_where, unknown
@@ -146,6 +148,35 @@ class Find:
             after = answer["info"]["end"]
             left = None if left is None else left - len(answer["nodes"])
 
+    async def columns(self, batch: int = STREAM_BATCH) -> AsyncGenerator[list[Sequence[Any]], None]:
+        """The values of each selected field, a list each, in batches of rows; memory stays flat.
+
+        They are the values of :meth:`stream`, found by one statement in one snapshot, and cost a fraction of it:
+        fields that columns hold are read as such. With fields that plugins compute, with :class:`Related`, and
+        within a transaction, they are read as by ``stream``.
+        """
+        if batch < 1:
+            raise QueryError(f"batch is {batch}; expected at least 1")
+        found = {leaf.path: leaf for leaf in leaves(self._catalog, self.entity, self.selection())}
+        chosen = [found.get(name) if isinstance(name, str) else None for name in self.fields]
+        stored = [leaf for leaf in chosen if leaf is not None and leaf.stored]
+        if len(stored) < len(chosen) or self.session.unit is not None:
+            async for rows in self.stream(batch):
+                yield [[_value(row, name) for row in rows] for name in self.fields]
+            return
+        crm = self.session.crm
+        table = compile_columns(
+            crm.catalog,
+            self.session.rights,
+            crm.database.dialect,
+            self.entity,
+            self._page((), self.limit),
+            stored,
+        )
+        async with aclosing(crm.database.stream(table.sql, table.parameters, batch)) as batches:
+            async for rows in batches:
+                yield table.values(rows)
+
     def selection(self) -> Selection:
         """The fields as a query tree."""
         return selection_of(self._catalog, self.entity, self.fields)
@@ -178,6 +209,15 @@ def _flatten(rows: Sequence[dict[str, Any]], fields: Sequence[str | Related]) ->
             for row in rows:
                 row[item.relation] = row[item.relation]["nodes"]
                 _flatten(row[item.relation], item.fields)
+
+
+def _value(row: Any, name: str | Related) -> Any:
+    """What a row has under a name of a selection."""
+    name = name.relation if isinstance(name, Related) else name
+    if row is None or name in row:
+        return row and row[name]
+    head, _, rest = name.partition(".")
+    return _value(row[head], rest)
 
 
 def parse_names(catalog: Catalog, entity: EntityType, names: Sequence[str]) -> tuple[OrderKey, ...]:
