@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import strawberry
@@ -26,9 +26,9 @@ from .errors import bad_input
 from .filters import PYTHON
 from .names import EntityNames, Input, a, label, pascal
 from .outputs import Outputs
-from .parts import GraphQLContext, Info
+from .parts import Done, GraphQLContext, Info
 from .provenance import Source
-from .roots import RootField
+from .roots import Resolve, RootField
 from .scalars import BigInt, json_value
 from .values import Listed, Object, Shape, Values, parse, path_of
 
@@ -101,6 +101,10 @@ class Writes:
 
     def fields(self) -> Iterator[RootField]:
         """The root fields of ``Mutation``."""
+        for item in self._fields():
+            yield replace(item, resolve=_once(item.resolve))
+
+    def _fields(self) -> Iterator[RootField]:
         for item in self.names.values():
             yield from _EntityWrites(self, item).fields()
         for name, owned in self.composition.actions.items():
@@ -362,6 +366,16 @@ class _EntityWrites:
             return [camel(str(part)) for part in path]
 
         return _rows(result, _told(result.errors, path))
+
+
+def _once(resolve: Resolve) -> Resolve:
+    """The resolver, unless what it does was done already."""
+
+    async def resolved(source: Any, info: Info, **arguments: Any) -> Any:
+        done: Done | None = info.context.done
+        return done.result() if done is not None else await resolve(source, info, **arguments)
+
+    return resolved
 
 
 def _on_error(given: OnError | None) -> str:

@@ -79,7 +79,7 @@ async def run(
         return await work(session)
     try:
         if session.unit is None:
-            return await in_unit(session, rejecting)
+            return await in_unit(session, rejecting, hopeful=owned.plugin == "core")
         async with session.unit.savepoint():
             return await rejecting(session)
     except Rejected as rejected:

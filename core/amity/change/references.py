@@ -10,6 +10,7 @@ from uuid import UUID
 from ..entity import EntityType
 from . import rights
 from .draft import Draft
+from .plugins import validated
 from .refusals import Refusals
 
 if TYPE_CHECKING:
@@ -52,8 +53,13 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         for generic in entity.generic.values():
             referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)
+    if not used:
+        return
     names = sorted(wanted)
-    found = await rights.hold(session, [(catalog[name], sorted(wanted[name])) for name in names])
+    held = [(catalog[name], sorted(wanted[name])) for name in names]
+    if not validated(session, entity) and rights.expect(session, held):
+        return
+    found = await rights.hold(session, held)
     alive = dict(zip(names, found, strict=True))
     for draft, column, target_name in used:
         if draft.after[column] not in alive[target_name]:

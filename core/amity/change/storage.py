@@ -292,15 +292,21 @@ async def select_by(
 async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> list[set[UUID]]:
     """Those of the rows, by their ids, that are there, locked as what is referred to. One statement for all."""
     alive: list[set[UUID]] = [set() for _ in wanted]
+    if any(ids for _, ids in wanted):
+        for n, id in await transaction.fetch(*holding(transaction.dialect, wanted)):
+            alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
+    return alive
+
+
+def holding(dialect: Dialect, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> tuple[str, Sequence[Any]]:
+    """The statement of :func:`hold`, and its parameters; at least one row is wanted."""
     asked = [(place, entity, chunk) for place, (entity, ids) in enumerate(wanted) for chunk in chunks(ids)]
-    if not asked:
-        return alive
     parts: list[str] = []
     parameters: list[Any] = []
     for i, (place, entity, chunk) in enumerate(asked):
         given = _id_texts(chunk)
         live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
-        if transaction.dialect == "postgresql":
+        if dialect == "postgresql":
             found = f'= ANY(${i + 1}::uuid[]){live} ORDER BY t."id"{_LOCKS["reference"]}'
             parameters.append(given)
         else:
@@ -312,9 +318,7 @@ async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequ
         # a lock and UNION are at odds, but for what is read apart
         named = ", ".join(f"r{i} AS ({part})" for i, part in enumerate(parts))
         sql = f"WITH {named} {' UNION ALL '.join(f'SELECT n, id FROM r{i}' for i in range(len(parts)))}"
-    for n, id in await transaction.fetch(sql, parameters):
-        alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
-    return alive
+    return sql, parameters
 
 
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class Transaction(Protocol):
         """Runs an ``INSERT`` that answers nothing, at the latest right before the next statement."""
         ...
 
+    async def last(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Runs the last statement; where it is the only one, it is a transaction by itself."""
+        ...
+
 
 _recording: ContextVar[list[str] | None] = ContextVar("amity_recording", default=None)
 

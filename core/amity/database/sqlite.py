@@ -219,6 +219,9 @@ class SQLiteTransaction:
     async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         await self.execute(sql, parameters)
 
+    async def last(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self.execute(sql, parameters)
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._database.ran(sql)
         try:
