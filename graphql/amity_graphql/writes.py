@@ -30,7 +30,7 @@ from .parts import Done, GraphQLContext, Info
 from .provenance import Source
 from .roots import Resolve, RootField
 from .scalars import BigInt, json_value
-from .values import Listed, Object, Shape, Values, parse, path_of
+from .values import Listed, Object, Shape, Values, parser, path_of
 
 
 @strawberry.type(description="Something in the input that whoever sent it can mend", name="UserError")
@@ -168,12 +168,14 @@ class Writes:
         return one, many
 
     def _run(self, name: str, action: Action[Any], shape: Object, *, many: bool) -> Any:
+        read = parser(shape)
+
         async def resolve(_source: Any, info: Info, input: Any, onError: Any = None) -> Payload:
             inputs = self.arguments.limited("input", input) if many else [input]
             context: GraphQLContext = info.context
             result = await context.session.run(
                 name,
-                [parse(shape, item) for item in inputs],
+                [read(item) for item in inputs],
                 on_error=_on_error(onError),
             )
             errors = _told(result.errors, lambda path: path_of(shape, path))

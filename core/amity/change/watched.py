@@ -22,8 +22,8 @@ class Watched:
 
     Insertions answer nothing. On PostgreSQL they wait for the next statement, and those that wait by then are
     sent as one: each is a round trip less. Whatever reads comes after them. What they need to be there is asked in
-    the same statement (:meth:`expect`), which fails where it is not. A unit of one statement needs no ``BEGIN`` and
-    no ``COMMIT``.
+    the same statement (:meth:`expect`), which fails where it is not. A unit of one statement needs no ``BEGIN``
+    and no ``COMMIT``.
     """
 
     def __init__(self, transaction: Transaction) -> None:
