@@ -101,7 +101,7 @@ def _read(
     if not isinstance(raw, Mapping):
         refusals.refuse(index, (), "invalid", f"expected an object with fields, got {type(raw).__name__}")
         return None
-    known, allowed = _known(action.input)
+    known, allowed = _known(action.input)  # type: ignore[arg-type]
     strange = () if known.issuperset(raw) else [key for key in raw if key not in known]
     if strange and action.input.model_config.get("extra") != "allow":
         for key in strange:

@@ -177,8 +177,8 @@ async def insert_columns(
     sql = _inserting(entity, each, once, computed, source)
     for start in range(0, len(columns[names[0]]), CHUNK):
         parts = [values[start : start + CHUNK] for values in arrays]
-        parts = [_list(part) if is_list else part for part, is_list in zip(parts, listed, strict=True)]
-        await transaction.insert(sql, [*parts, *scalars])
+        bound = [_list(part) if is_list else part for part, is_list in zip(parts, listed, strict=True)]
+        await transaction.insert(sql, [*bound, *scalars])
 
 
 def _list(values: Sequence[Any]) -> str:

@@ -15,7 +15,8 @@ from uuid import UUID
 
 from ..access import Principal
 from ..contracts import LogEvent
-from ..database import DatabaseError, Dialect, Transaction
+from ..database import DatabaseError, Dialect
+from ..database.base import WholeTransaction
 from ..entity import EntityType, new_id
 from ..model import Event
 from .errors import BadRequest, Contention, Hoped, repeatable
@@ -185,7 +186,7 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]], *, 
 
 
 async def _run(
-    session: Session, transaction: Transaction, work: Callable[[Session], Awaitable[T]], hopeful: bool
+    session: Session, transaction: WholeTransaction, work: Callable[[Session], Awaitable[T]], hopeful: bool
 ) -> tuple[T, Unit]:
     unit = Unit(
         crm=session.crm,

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from ..database import DatabaseError, Dialect, EvaluationError, Transaction
-from ..database.base import Row
+from ..database import DatabaseError, Dialect, EvaluationError
+from ..database.base import Row, WholeTransaction
 from .errors import Hoped
 
 _PLACE = re.compile(r"\$([0-9]+)")
@@ -26,7 +26,7 @@ class Watched:
     and no ``COMMIT``.
     """
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: WholeTransaction) -> None:
         self._transaction = transaction
         self.dialect: Dialect = transaction.dialect
         self.failure: DatabaseError | None = None

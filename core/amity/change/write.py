@@ -459,8 +459,9 @@ async def _write(
         await stages.add_moves(session, entity, [*created, *updated])
     telling = Telling.of(session.crm.catalog, entity)
     if not updated:
-        whole = telling.whole
-        unit.record_all(session, "created", entity, [(draft.id, None, whole(draft.after)) for draft in created])
+        wholes = telling.all_whole([draft.after for draft in created])
+        rows = [(draft.id, None, whole) for draft, whole in zip(created, wholes, strict=True)]
+        unit.record_all(session, "created", entity, rows)
     for draft in drafts if updated else ():
         if draft.before is None:
             unit.record(session, "created", entity, draft.id, None, telling.whole(draft.after))

@@ -17,8 +17,8 @@ from .base import (
     EvaluationError,
     ForeignKeyViolation,
     Row,
-    Transaction,
     UniqueViolation,
+    WholeTransaction,
 )
 
 MINIMUM = 150000
@@ -151,7 +151,7 @@ class PostgreSQL(Database):
             raise translate(error, self.timeout) from error
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
+    async def _transaction(self) -> AsyncIterator[WholeTransaction]:
         try:
             connection = await self._taken()
         except _FAILURES as error:

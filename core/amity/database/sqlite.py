@@ -24,8 +24,8 @@ from .base import (
     EvaluationError,
     ForeignKeyViolation,
     Row,
-    Transaction,
     UniqueViolation,
+    WholeTransaction,
 )
 from .folding import FUNCTION, fold
 from .grams import sqlite_line, sqlite_rank
@@ -148,7 +148,7 @@ class SQLite(Database):
             self._readers.put_nowait(connection)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
+    async def _transaction(self) -> AsyncIterator[WholeTransaction]:
         if self._writer is None:
             raise DatabaseError("the database is not open; use `async with crm:`")
         async with self._write_lock:
