@@ -49,8 +49,8 @@ async def test_logging_interactions_is_two_statements_however_many(make_crm: Mak
             ]
             counts.append(len(statements))
 
-        # the rows with what they refer to and their events, the answer; SQLite begins, looks first, writes each table
-        # by itself, and three statements are for its index for searching
+        # the rows with what they refer to and their events, the answer; SQLite begins, looks first, writes each
+        # table by itself, and three statements are for its index for searching
         assert set(counts) == {2 if crm.database.dialect == "postgresql" else 9}
         assert await session.find(Interaction).count() == 52
         assert await session.find(Event).where({"type": {"eq": "interaction.created"}}).count() == 52

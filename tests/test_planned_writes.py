@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_value
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amity import SYSTEM, Crm, Principal
-from amity.access.roles import Role, TypeGrant
-from amity.entity import encode_id, new_id
+from amity.access.principal import Facts
+from amity.access.roles import Role, RowRule, TypeGrant
+from amity.entity import decode_id, encode_id, new_id
 from amity.testing import make_crm, recorded
 from amity_graphql import Result
 from amity_graphql.api import built, context
@@ -27,7 +31,8 @@ from amity_graphql.execution import Documents
 from amity_graphql.execution import execute as run
 
 from . import company
-from .company import ANN, BOB
+from .company import ANN, BOB, MIA
+from .documents import MutationWriter
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,12 +136,23 @@ def limited(crm: Crm) -> Principal:
     )
 
 
+def owner(crm: Crm) -> Principal:
+    """Somebody who sees and changes their own customers, and everything else."""
+    grants: dict[Any, TypeGrant] = {("*", verb): TypeGrant() for verb in ("read", "create", "update", "delete")}
+    for verb in ("read", "update"):
+        grants[crm.catalog["Customer"].code, verb] = TypeGrant(RowRule("own"))
+    role = Role("owner", grants=grants, permissions=frozenset(["core.log_interaction"]))
+    return Principal("user", "usr_owner", roles=(role,), facts=Facts(user=decode_id("usr", MIA)))
+
+
 async def stored(crm: Crm) -> list[Any]:
     """What is there, but for ids and times."""
     session, found = crm.acting_as(SYSTEM), []
     for name, fields in (
         ("Interaction", ("subject", "direction", "identity", "duration_seconds", "version", "custom_fields")),
         ("Customer", ("name", "kind", "note", "version")),
+        ("Deal", ("name", "value", "position", "version")),
+        ("ContactPoint", ("channel", "address", "version")),
         ("Event", ("type", "number", "origin", "actor")),
     ):
         found.append(await session.find(name).select(*fields).first(500).all())
@@ -164,6 +180,60 @@ async def test_a_planned_mutation_does_and_answers_the_same(crms: tuple[Crm, Crm
     assert errors
     assert without.plans.answered == 0
     assert with_plans.plans.answered > len(TRIES)
+    assert await stored(crms[0]) == await stored(crms[1])
+
+
+async def test_any_mutation_does_and_answers_the_same(crms: tuple[Crm, Crm]) -> None:
+    """The law: made-up mutations with made-up variables, right and wrong, by whomever."""
+    api, other = built(crms[0])[0], built(crms[1])[0]
+    with_plans = Documents(api)
+    without = Documents(replace(other, settings=other.settings.model_copy(update={"cached_plans": 0})))
+    ids = [
+        row["id"]
+        for name in ("Customer", "Deal", "User", "Team", "Pipeline", "Stage")
+        for row in await crms[0].acting_as(SYSTEM).find(name).all()
+        if "_019a0000" in row["id"]  # others are not the same in both
+    ]
+    start = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    people = (SYSTEM, SYSTEM, limited(crms[0]), owner(crms[0]))
+    seeds: list[int] = []
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**32))
+    def draw(seed: int) -> None:
+        seeds.append(seed)
+
+    def known(answer: bytes) -> bytes:
+        def passing(match: re.Match[bytes]) -> bytes:
+            text = match[0].decode()
+            return match[0] if text in ids or text.startswith(("0", "1")) or "2000" < text < start else b"*"
+
+        return re.sub(rb"[a-z]{3}_[0-9a-f]{32}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", passing, answer)
+
+    async def happened(crm: Crm) -> list[bytes]:
+        rows = await crm.acting_as(SYSTEM).find("Event").select("type", "number", "actor", "before", "after").all()
+        return [known(orjson.dumps({key: row[key] for key in row if key != "id"})) for row in rows]
+
+    draw()
+    refused = told = 0
+    for seed in seeds:
+        writer = MutationWriter(api.graphql, ids, random.Random(seed))
+        query = writer.mutation()
+        tries = [query.variables, writer.other(query), writer.other(query, wrong=0.3)]
+        spoiled = writer.spoiled(query.variables)
+        tries.append(spoiled if isinstance(spoiled, dict) else {})
+        who = writer.chance.choice(people)
+        for variables in tries:
+            planned = await ask(crms[0], with_plans, query.document, variables, who)
+            plain = await ask(crms[1], without, query.document, variables, who)
+            found, expected = known(planned.encode()), known(plain.encode())
+            assert found == expected, (query.document, variables, found, expected)
+            refused += bool(plain.errors)
+            told += b'"userErrors":[{' in plain.encode()
+    assert refused
+    assert told
+    assert with_plans.plans.answered > len(seeds) // 3
+    assert await happened(crms[0]) == await happened(crms[1])
     assert await stored(crms[0]) == await stored(crms[1])
 
 
@@ -227,6 +297,18 @@ async def test_what_is_referred_to_and_was_deleted_is_told(crms: tuple[Crm, Crm]
         assert [(error.code, error.path) for error in refused.errors] == [("not_found", ("customer_id",))]
     assert await session.find("Interaction").count() == count
     assert len(await crm.events.read()) == events
+
+
+@pytest.mark.parametrize("on_error", ["REJECT_ALL", "SKIP_INVALID"])
+async def test_a_batch_tells_all_that_is_wrong_with_it(crms: tuple[Crm, Crm], on_error: str) -> None:
+    """Also what is taken to be there, when something else is refused before it was looked for."""
+    crm = crms[0]
+    calls = [{**CALL, "customerId": NONE}, {**CALL, "channel": "pigeon"}, CALL]
+    result = await ask(crm, Documents(built(crm)[0]), LOG_MANY, {"input": calls, "onError": on_error}, SYSTEM)
+    answer = orjson.loads(result.encode())["data"]["logInteractionBatch"]
+    assert [error["path"] for error in answer["userErrors"]] == [["customerId"], ["channel"]]
+    written = [row is not None for row in answer["interactions"]]
+    assert written == ([False] * 3 if on_error == "REJECT_ALL" else [False, False, True])
 
 
 # --- variables ------------------------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ class Unit:
     async def savepoint(self) -> AsyncIterator[None]:
         """What is done inside is undone, events included, if it raises; the unit goes on."""
         self._savepoints += 1
+        self.hopeful = False  # what is undone in part has to be known by then
         name = f"amity_{self._savepoints}"
         count = len(self.events)
         await self.transaction.execute(f"SAVEPOINT {name}")
@@ -206,6 +207,11 @@ async def _run(
             await unit.transaction.catch_up(last=True)
         if unit.transaction.failure is not None:
             raise unit.transaction.failure
+    except Exception as error:
+        if unit.transaction.hopes and not isinstance(error, Hoped):
+            # it may say less, or something else, than it would have if it had looked
+            raise Hoped("nobody has looked yet whether what is referred to is there") from error
+        raise
     finally:
         unit.open = False
     task = asyncio.current_task()

@@ -66,6 +66,11 @@ class Watched:
         """Whether insertions wait, which a statement of the same time would not see."""
         return bool(self._waiting)
 
+    @property
+    def hopes(self) -> bool:
+        """Whether rows were taken to be there that are not, or that nobody has looked for yet."""
+        return bool(self._expected) or isinstance(self.failure, Hoped)
+
     def expect(self, sql: str, parameters: Sequence[Any], count: int) -> None:
         """Runs a query (PostgreSQL) with what is put off next; it has to find so many rows.
 
