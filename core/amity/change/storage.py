@@ -128,11 +128,6 @@ def _id_texts(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else next(rest) for value in values]
 
 
-def _bind(kind: Kind, value: Any, dialect: Dialect) -> Any:
-    codec = bound(kind, dialect)
-    return value if codec is None or value is None else codec(value)
-
-
 def join(dialect: Dialect) -> str:
     """``CROSS JOIN`` keeps SQLite's planner at the order of the tables: the few keys first."""
     return "CROSS JOIN" if dialect == "sqlite" else "JOIN"
@@ -169,16 +164,35 @@ async def insert_columns(
         sql = f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) VALUES ({places})"
         await transaction.execute_many(sql, zip(*encodings, strict=True))
         return
-    once = tuple(name for name in names if _is_one(entity.columns[name].kind, columns[name]))
-    each = tuple(name for name in names if name not in once)
+    count = len(columns[names[0]])
+    once: tuple[str, ...] = names
+    each: tuple[str, ...] = ()
+    if count > 1:
+        once = tuple(name for name in names if _is_one(entity.columns[name].kind, columns[name]))
+        each = tuple(name for name in names if name not in once)
     arrays = [encoded(entity.columns[name].kind, columns[name], "postgresql") for name in each]
     listed = [entity.columns[name].kind in _LISTED for name in each]
-    scalars = [_bind(entity.columns[name].kind, columns[name][0], "postgresql") for name in once]
+    scalars = _scalars(entity, once, columns)
     sql = _inserting(entity, each, once, computed, source)
-    for start in range(0, len(columns[names[0]]), CHUNK):
+    for start in range(0, count, CHUNK):
         parts = [values[start : start + CHUNK] for values in arrays]
         bound = [_list(part) if is_list else part for part, is_list in zip(parts, listed, strict=True)]
         await transaction.insert(sql, [*bound, *scalars])
+
+
+def _scalars(entity: EntityType, names: tuple[str, ...], columns: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """The first value of each column, as it is bound."""
+    key = ("bound", names)
+    codecs: Sequence[Codec | None] | None = entity.kept.get(key)
+    if codecs is None:
+        codecs = [bound(entity.columns[name].kind, "postgresql") for name in names]
+        if len(entity.kept) < _KEPT:
+            entity.kept[key] = codecs
+    values = [columns[name][0] for name in names]
+    return [
+        value if codec is None or value is None else codec(value)
+        for codec, value in zip(codecs, values, strict=True)
+    ]
 
 
 def _list(values: Sequence[Any]) -> str:
@@ -190,7 +204,7 @@ def _is_one(kind: Kind, values: Sequence[Any]) -> bool:
     """Whether all rows have the same value, which is bound as it is then: arrays take the driver longer."""
     count, first = len(values), values[0]
     if count < _LARGE or first != values[-1]:
-        return count == 1
+        return False
     # in JSON, 1 and true are not the same
     return (kind is not Kind.JSON or first == {}) and values.count(first) == count
 
