@@ -38,7 +38,7 @@ class Watched:
         try:
             return await self._transaction.fetch(sql, parameters)
         except DatabaseError as error:
-            self.failure = error
+            self._failed(error)
             raise
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
@@ -50,7 +50,7 @@ class Watched:
         try:
             await self._transaction.execute_many(sql, rows)
         except DatabaseError as error:
-            self.failure = error
+            self._failed(error)
             raise
 
     async def insert(self, sql: str, parameters: Sequence[Any] = (), *, name: str = "") -> None:
@@ -91,10 +91,10 @@ class Watched:
             else:
                 await self._transaction.execute(sql, parameters)
         except DatabaseError as error:
-            self.failure = error
             if hoped and isinstance(error, EvaluationError):
                 self.failure = Hoped("what was referred to is not there")
                 raise self.failure from error
+            self._failed(error)
             raise
 
     def forget(self) -> None:
@@ -106,8 +106,13 @@ class Watched:
         try:
             return await self._transaction.execute(sql, parameters)
         except DatabaseError as error:
-            self.failure = error
+            self._failed(error)
             raise
+
+    def _failed(self, error: DatabaseError) -> None:
+        # what comes after something that is not there fails for that reason
+        if not isinstance(self.failure, Hoped):
+            self.failure = error
 
 
 @lru_cache(maxsize=256)
