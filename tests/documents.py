@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from graphql import (
     GraphQLEnumType,
@@ -71,6 +71,7 @@ class Writer:
     chance: random.Random
     variables: dict[str, Any] = field(default_factory=dict)
     types: dict[str, Any] = field(default_factory=dict)
+    page_info: ClassVar[str] = "pageInfo { hasNextPage hasPreviousPage endCursor }"
 
     def query(self) -> Query:
         self.variables, self.types = {}, {}
@@ -120,7 +121,7 @@ class Writer:
         if type_.name.endswith("Aggregate"):
             return "{ __typename count }"
         if "nodes" in type_.fields:
-            parts = ["totalCount", "pageInfo { hasNextPage hasPreviousPage endCursor }"]
+            parts = ["totalCount", self.page_info]
             chosen = self.chance.sample(parts, k=self.chance.randint(0, 2))
             row = get_named_type(type_.fields["nodes"].type)
             return f"{{ {' '.join(chosen)} nodes {self._selected(row, depth)} }}"
@@ -210,3 +211,135 @@ class Writer:
         if self.chance.random() < wrong and inner.name in WRONG:
             return self.chance.choice(WRONG[inner.name])
         return self._leaf(inner, value[:4] if inner.name == "ID" else "")
+
+
+# --- mutations ------------------------------------------------------------------------------------------------
+
+WRITTEN = {
+    "customer": "cus",
+    "contactPoint": "con",
+    "relationship": "rel",
+    "interaction": "int",
+    "deal": "dea",
+    "team": "tea",
+    "stage": "stg",
+}
+"""Entities that are written, with the prefixes of their ids."""
+REFERRED = {
+    "customerId": "cus",
+    "organizationId": "cus",
+    "relatedId": "cus",
+    "ownerId": "usr",
+    "userId": "usr",
+    "teamId": "tea",
+    "pipelineId": "pip",
+    "stageId": "stg",
+    "dealId": "dea",
+}
+WORDS: dict[str, Sequence[str]] = {
+    "channel": ["phone", "email", "pigeon"],
+    "address": ["+41 44 333 11 22", "ann.lee@acme.example", "new@acme.example", "x"],
+    "currency": ["CHF", "EUR", "x"],
+    "system": ["erp"],
+    "id": ["1", "2", ""],
+}
+
+
+@dataclass
+class MutationWriter(Writer):
+    """Writes mutations, most of which have one root field, whose arguments are variables."""
+
+    page_info: ClassVar[str] = "pageInfo { hasNextPage hasPreviousPage }"
+    below: bool = False
+    entity: str = ""
+
+    def mutation(self) -> Query:
+        self.variables, self.types = {}, {}
+        roots = ["logInteraction", "logInteractionBatch"] * 3 + ["moveDeal", "moveDealBatch"]
+        # without customers, there would be little left to be done
+        roots += [name for name in self._type().fields if self._written(name) and name != "deleteCustomers"]
+        count = self.chance.choice((1,) * 9 + (2,))
+        parts = [f"m{number}: {self._root(self.chance.choice(roots))}" for number in range(count)]
+        head = ", ".join(f"${name}: {type_}" for name, type_ in self.types.items())
+        document = f"mutation Made{f'({head})' if head else ''} {{ {' '.join(parts)} }}"
+        return Query(document, self.variables, self.types)
+
+    def spoiled(self, value: Any) -> Any:
+        """The value with something wrong in its structure."""
+        if self.chance.random() < 0.2:
+            return self.chance.choice([None, [], {}, "x", 7, True, [value]])
+        if isinstance(value, list) and value:
+            place = self.chance.randrange(len(value))
+            return [self.spoiled(item) if n == place else item for n, item in enumerate(value)]
+        if isinstance(value, dict) and value:
+            key = self.chance.choice(list(value))
+            way = self.chance.random()
+            if way < 0.25:
+                return {name: item for name, item in value.items() if name != key}
+            if way < 0.35:
+                return {**value, "strange": 1}
+            return {**value, key: self.spoiled(value[key])}
+        return self.chance.choice([None, [value], {"x": value}, 10**30, 1.5, ""])
+
+    def _type(self) -> GraphQLObjectType:
+        assert self.schema.mutation_type is not None
+        return self.schema.mutation_type
+
+    def _written(self, name: str) -> str:
+        """The entity that a mutation writes, if it is one of ours."""
+        for verb in ("create", "update", "upsert", "delete", "restore"):
+            rest = name.removeprefix(verb)
+            rest = rest[:1].lower() + rest[1:]
+            if name.startswith(verb) and rest.removesuffix("s") in WRITTEN:
+                return rest.removesuffix("s")
+        return ""
+
+    def _root(self, name: str) -> str:
+        item, given = self._type().fields[name], []
+        self.entity = self._written(name)
+        for key, argument in item.args.items():
+            if key == "on":
+                choices = list(get_named_type(argument.type).values)
+                given.append(f"on: [{self.chance.choice(choices)}]")
+            elif key != "onError" or self.chance.random() < 0.6:
+                made = self._made(argument.type, 3, WRITTEN.get(self.entity, ""))
+                given.append(f"{key}: {self._argument(argument.type, made)}")
+        self.below = True
+        selected = self._selected(get_named_type(item.type), 2)
+        self.below = False
+        return f"{name}({', '.join(given)}) {selected}"
+
+    def _argument(self, type_: Any, value: Any) -> str:
+        if self.chance.random() < 0.1:
+            return super()._value(type_, value)
+        name = f"v{len(self.variables)}"
+        self.variables[name], self.types[name] = value, type_
+        return f"${name}"
+
+    def _value(self, type_: Any, value: Any) -> str:
+        if not self.below or self.chance.random() < 0.02:
+            return super()._value(type_, value)
+        return self._literal(type_, value)
+
+    def _made(self, type_: Any, depth: int, kind: str = "") -> Any:
+        inner = type_.of_type if is_non_null_type(type_) else type_
+        if self.below or not isinstance(inner, GraphQLInputObjectType):
+            return super()._made(type_, depth, kind)
+        needed = [key for key, item in inner.fields.items() if is_non_null_type(item.type)]
+        rest = [key for key in inner.fields if key not in needed]
+        chosen = needed + self.chance.sample(rest, k=min(len(rest), self.chance.randint(0, 3)))
+        return {key: self._member(inner, key, depth, kind) for key in chosen}
+
+    def _member(self, inner: GraphQLInputObjectType, key: str, depth: int, kind: str) -> Any:
+        type_ = inner.fields[key].type
+        if key in WORDS and get_named_type(type_).name == "String":
+            return self.chance.choice(WORDS[key])
+        if key == "id" and not inner.name.endswith("Update") and kind:
+            return f"{kind}_{'0' * 31}{self.chance.randint(1, 3)}"
+        return self._made(type_, depth - 1, REFERRED.get(key, kind))
+
+    def _leaf(self, type_: Any, kind: str = "") -> Any:
+        if type_.name == "ID":
+            known = [id for id in self.ids if id.startswith(kind)]
+            return self.chance.choice([*known, f"{kind or 'cus'}_{'0' * 31}{self.chance.randint(1, 3)}"])
+        return super()._leaf(type_, kind)

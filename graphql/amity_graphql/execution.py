@@ -35,11 +35,12 @@ from .bounded import Bounded
 from .cost import Costs, DocumentCost
 from .errors import BAD_USER_INPUT, PARSE_FAILED, UNAUTHENTICATED, VALIDATION_FAILED, coded, told
 from .executor import Executor
-from .parts import GraphQLContext
+from .parts import Done, GraphQLContext
 from .persisted import Asked, Persisted, registered
 from .planning import Plans, planned
 from .reading import Spliced
 from .schema import Api
+from .writing import written
 
 COLLECTED = 1_000
 """After so many new documents the garbage collector looks through everything. Validation leaves cycles behind, and
@@ -79,6 +80,11 @@ class Prepared:
     errors: tuple[GraphQLError, ...]
     cost: DocumentCost | None = None
     """What its operations cost, if nothing is wrong with it."""
+
+    def writes(self, operation_name: str | None) -> bool:
+        """Whether the operation is a mutation."""
+        operation = get_operation_ast(self.document, operation_name) if self.document is not None else None
+        return operation is not None and operation.operation is OperationType.MUTATION
 
     def refusal(self, operation_name: str | None, variables: Mapping[str, Any] | None) -> GraphQLError | None:
         """What is too large about an operation with these variables, as they were sent, if anything is."""
@@ -178,13 +184,14 @@ async def execute(
     too_large = prepared.refusal(operation_name, variables)
     if too_large is not None:
         return Result(errors=(too_large,), ran=False)
+    plan = written if prepared.writes(operation_name) else planned
     try:
-        found = await planned(
-            context, documents.plans, prepared.document, document, variables or {}, operation_name
-        )
+        found = await plan(context, documents.plans, prepared.document, document, variables or {}, operation_name)
     except DatabaseError as error:
         context, found = replace(context, failed=error), None
-    if found is not None:
+    if isinstance(found, Done):
+        context = replace(context, done=found)
+    elif found is not None:
         return Result(found.data, body=found.body if context.spliced else None)
     return await _run(context, prepared.document, variables, operation_name)
 

@@ -101,6 +101,18 @@ def page(
     return Page(find, first, after, last, before)
 
 
+@dataclass(frozen=True)
+class Done:
+    """What the resolver of a mutation returned or raised."""
+
+    outcome: Any
+
+    def result(self) -> Any:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
 class Info(Protocol):
     """What our own resolvers need of graphql-core's info."""
 
@@ -124,5 +136,7 @@ class GraphQLContext:
     """Where statements are noted instead of run."""
     draft: Draft | None = None
     """Where the statement is noted of which a plan is made."""
+    done: Done | None = None
+    """What the mutation gave that was done already; its resolver is not called once more."""
     failed: Exception | None = None
     """Why the database could not answer already; it is not asked once more."""

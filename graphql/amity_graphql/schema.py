@@ -89,6 +89,8 @@ class Api:
     """Root fields of plugins' own, like ``Query.matches`` → the plugin."""
     plannable: frozenset[str] = frozenset()
     """Root fields of queries whose resolvers only name rows."""
+    writable: frozenset[str] = frozenset()
+    """Root fields of mutations that are our own."""
 
     @property
     def graphql(self) -> GraphQLSchema:
@@ -197,6 +199,7 @@ class _Builder:
             owners,
             frozenset(item.field.name for item in queries if item.plannable)
             | {f"{item.plural}{AGGREGATE}" for item in names.values()},
+            frozenset(item.field.name for item in mutations),
         )
 
     def source(self, plugin: str) -> Source:

@@ -33,6 +33,10 @@ from .scalars import format_date, format_datetime, json_value
 _INT32 = 2**31
 
 
+def _itself(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Leaf:
     """A scalar or an enum."""
@@ -40,7 +44,7 @@ class Leaf:
     annotation: Any
     format: Callable[[Any], Any]
     """A Python value as JSON has it. Raises ValueError."""
-    parse: Callable[[Any], Any] = lambda value: value
+    parse: Callable[[Any], Any] = _itself
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,44 @@ def parse(shape: Shape, value: Any) -> Any:
         case Object():
             members = shape.members
             return {members[key].attribute: parse(members[key].shape, item) for key, item in value.items()}
+
+
+Parse = Callable[[Any], Any]
+
+
+def parser(shape: Shape) -> Parse:
+    """The function that :func:`parse` is for a shape, put together once."""
+    match shape:
+        case Leaf():
+            read = shape.parse
+            return _itself if read is _itself else lambda value: None if value is None else read(value)
+        case Nullable(of):
+            return parser(of)
+        case Listed(of):
+            item = parser(of)
+            return lambda value: None if value is None else [item(each) for each in value]
+        case Object():
+            return _object_parser(shape)
+
+
+def _object_parser(shape: Object) -> Parse:
+    # objects may nest in themselves, and get their members when they are all there
+    readers: dict[str, tuple[str, Parse]] = {}
+
+    def read(value: Any) -> Any:
+        if value is None:
+            return None
+        found = {}
+        for key, item in value.items():
+            known = readers.get(key)
+            if known is None:
+                member = shape.members[key]
+                known = readers[key] = member.attribute, parser(member.shape)
+            attribute, parse_item = known
+            found[attribute] = item if parse_item is _itself else parse_item(item)
+        return found
+
+    return read
 
 
 def path_of(shape: Shape, path: Sequence[str | int]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import strawberry
@@ -26,11 +26,11 @@ from .errors import bad_input
 from .filters import PYTHON
 from .names import EntityNames, Input, a, label, pascal
 from .outputs import Outputs
-from .parts import GraphQLContext, Info
+from .parts import Done, GraphQLContext, Info
 from .provenance import Source
-from .roots import RootField
+from .roots import Resolve, RootField
 from .scalars import BigInt, json_value
-from .values import Listed, Object, Shape, Values, parse, path_of
+from .values import Listed, Object, Shape, Values, parser, path_of
 
 
 @strawberry.type(description="Something in the input that whoever sent it can mend", name="UserError")
@@ -101,6 +101,10 @@ class Writes:
 
     def fields(self) -> Iterator[RootField]:
         """The root fields of ``Mutation``."""
+        for item in self._fields():
+            yield replace(item, resolve=_once(item.resolve))
+
+    def _fields(self) -> Iterator[RootField]:
         for item in self.names.values():
             yield from _EntityWrites(self, item).fields()
         for name, owned in self.composition.actions.items():
@@ -164,12 +168,14 @@ class Writes:
         return one, many
 
     def _run(self, name: str, action: Action[Any], shape: Object, *, many: bool) -> Any:
+        read = parser(shape)
+
         async def resolve(_source: Any, info: Info, input: Any, onError: Any = None) -> Payload:
             inputs = self.arguments.limited("input", input) if many else [input]
             context: GraphQLContext = info.context
             result = await context.session.run(
                 name,
-                [parse(shape, item) for item in inputs],
+                [read(item) for item in inputs],
                 on_error=_on_error(onError),
             )
             errors = _told(result.errors, lambda path: path_of(shape, path))
@@ -362,6 +368,16 @@ class _EntityWrites:
             return [camel(str(part)) for part in path]
 
         return _rows(result, _told(result.errors, path))
+
+
+def _once(resolve: Resolve) -> Resolve:
+    """The resolver, unless what it does was done already."""
+
+    async def resolved(source: Any, info: Info, **arguments: Any) -> Any:
+        done: Done | None = info.context.done
+        return done.result() if done is not None else await resolve(source, info, **arguments)
+
+    return resolved
 
 
 def _on_error(given: OnError | None) -> str:

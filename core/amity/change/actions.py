@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -79,7 +80,7 @@ async def run(
         return await work(session)
     try:
         if session.unit is None:
-            return await in_unit(session, rejecting)
+            return await in_unit(session, rejecting, hopeful=owned.plugin == "core")
         async with session.unit.savepoint():
             return await rejecting(session)
     except Rejected as rejected:
@@ -100,12 +101,12 @@ def _read(
     if not isinstance(raw, Mapping):
         refusals.refuse(index, (), "invalid", f"expected an object with fields, got {type(raw).__name__}")
         return None
-    fields = {info.alias or name for name, info in action.input.model_fields.items()}
-    strange = [key for key in raw if key not in fields and key not in action.input.model_fields]
-    if action.input.model_config.get("extra") != "allow":
+    known, allowed = _known(action.input)  # type: ignore[arg-type]
+    strange = () if known.issuperset(raw) else [key for key in raw if key not in known]
+    if strange and action.input.model_config.get("extra") != "allow":
         for key in strange:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(fields))}"
+            close = difflib.get_close_matches(str(key), allowed, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(allowed))}"
             refusals.refuse(index, (str(key),), "unknown_field", f"{action.name} has no field {key!r}; {hint}")
         raw = {key: value for key, value in raw.items() if key not in strange}
     item: BaseModel | None = None
@@ -117,6 +118,13 @@ def _read(
             message = problem["msg"].removeprefix("Value error, ")
             refusals.refuse(index, tuple(problem["loc"]), code, message)
     return None if index in refusals else item
+
+
+@lru_cache(maxsize=256)
+def _known(model: type[BaseModel]) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys that input of a model may have, and those of them that are told."""
+    told = frozenset(info.alias or name for name, info in model.model_fields.items())
+    return told | model.model_fields.keys(), told
 
 
 async def _call(

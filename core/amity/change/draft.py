@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -101,16 +101,26 @@ class Telling:
 
     def whole(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Every column of a new row that is not null."""
-        result = {}
-        by_row = self._by_row
+        return self.all_whole([row])[0]
+
+    def all_whole(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The same for many rows, column by column: most are null in all of them."""
+        result: list[dict[str, Any]] = [{} for _ in rows]
+        nothing = [None] * len(rows)
+        if not rows:
+            return result
         for name, codec in self._codecs.items():
-            value = row[name]
-            if value is None:
+            values = [row[name] for row in rows]
+            if values[0] is None and values == nothing:
                 continue
-            if name in by_row:
-                result[name] = self._told(name, row)
-            else:
-                result[name] = value if codec is None else codec(value)
+            by_row = name in self._by_row
+            for told, row, value in zip(result, rows, values, strict=True):
+                if value is None:
+                    continue
+                if by_row:
+                    told[name] = self._told(name, row)
+                else:
+                    told[name] = value if codec is None else codec(value)
         return result
 
     def _told(self, name: str, row: Mapping[str, Any]) -> Any:

@@ -73,6 +73,10 @@ class Overtaken(DatabaseError):
     """Raised inside a unit when another one committed what this one was about to write; it is run again."""
 
 
+class Hoped(Overtaken):
+    """Raised where something was taken to be there that is not; the work is run again, and looks first."""
+
+
 def repeatable(error: DatabaseError) -> bool:
     """Whether the same work may succeed when run again: another change got in between."""
     return isinstance(error, (UniqueViolation, Overtaken)) or getattr(error.__cause__, "sqlstate", None) in _AGAIN

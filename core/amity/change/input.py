@@ -373,6 +373,8 @@ def _id_reader(catalog: Catalog, entity: EntityType, column: Column) -> Reader:
     target = entity if column.name == "id" else catalog.get(column.references or "")
 
     def read(value: Any) -> UUID:
+        if type(value) is UUID:
+            return value
         if not isinstance(value, (str, UUID)):
             raise Unreadable(f"expected an id, got {shown(value)}")
         try:

@@ -103,7 +103,8 @@ async def _identities(
 
 def _row(session: Session, item: LogInteractionInput, found: Resolution | None) -> dict[str, Any]:
     assert session.unit is not None
-    row = {name: value for name in _PLAIN if (value := getattr(item, name)) is not None}
+    given = vars(item)
+    row = {name: value for name in _PLAIN if (value := given[name]) is not None}
     row["occurred_at"] = item.occurred_at or session.unit.now
     if item.custom_fields is not None:
         row["custom_fields"] = item.custom_fields

@@ -10,6 +10,7 @@ from uuid import UUID
 from ..entity import EntityType
 from . import rights
 from .draft import Draft
+from .plugins import validated
 from .refusals import Refusals
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
     batch = {draft.id for draft in drafts if draft.before is None}
 
     def note(draft: Draft, column: str, target: str | None) -> None:
-        value = draft.after[column]
-        if target is None or value is None or not draft.differs(column):
+        value, before = draft.after[column], draft.before
+        if target is None or value is None or (before is not None and before[column] == value):
             return
         if target == entity.name and value in batch:
             return
@@ -44,16 +45,22 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         for relation in entity.to_one.values()
         if not (entity.is_staged and relation.column.name in STAGE_COLUMNS)
     ]
+    generics = list(entity.generic.values())
     for draft in drafts:
         after = draft.after
         for column, target_name in relations:
             if after[column] is not None:
                 note(draft, column, target_name)
-        for generic in entity.generic.values():
+        for generic in generics:
             referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)
+    if not used:
+        return
     names = sorted(wanted)
-    found = await rights.hold(session, [(catalog[name], sorted(wanted[name])) for name in names])
+    held = [(catalog[name], sorted(wanted[name])) for name in names]
+    if not validated(session, entity) and rights.expect(session, held):
+        return
+    found = await rights.hold(session, held)
     alive = dict(zip(names, found, strict=True))
     for draft, column, target_name in used:
         if draft.after[column] not in alive[target_name]:

@@ -101,6 +101,22 @@ async def hold(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUI
     return alive
 
 
+def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> bool:
+    """Takes all of the rows to be there, for a unit that may: they are held when its next statement is run.
+
+    False where they have to be looked at first.
+    """
+    unit, given = session.unit, session.rights
+    assert unit is not None
+    if not unit.hopeful or unit.transaction.is_behind:
+        return False
+    if any(not given.granted(entity, "read") or given.rows(entity, "read") is not None for entity, _ in wanted):
+        return False
+    sql, parameters = storage.holding("postgresql", wanted)
+    unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in wanted))
+    return True
+
+
 async def visible(session: Session, entity: EntityType, ids: Sequence[UUID]) -> set[UUID]:
     """Those of the rows, which are there, that the principal may read."""
     if not _any(session, entity, "read"):

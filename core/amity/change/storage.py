@@ -50,6 +50,8 @@ _KEPT = 200
 _LARGE = 100
 """Rows from which on a statement is written for what they bring."""
 _NOTHING: Mapping[str, str] = {}
+_LISTED = frozenset((Kind.ID, Kind.INT, Kind.BIGINT, Kind.BOOLEAN, Kind.DATETIME, Kind.DATE))
+"""Kinds whose values have no commas and no quotes."""
 _REPEATED = frozenset((Kind.DATETIME, Kind.DATE))
 """Kinds of which a batch often has one value many times."""
 
@@ -126,11 +128,6 @@ def _id_texts(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else next(rest) for value in values]
 
 
-def _bind(kind: Kind, value: Any, dialect: Dialect) -> Any:
-    codec = bound(kind, dialect)
-    return value if codec is None or value is None else codec(value)
-
-
 def join(dialect: Dialect) -> str:
     """``CROSS JOIN`` keeps SQLite's planner at the order of the tables: the few keys first."""
     return "CROSS JOIN" if dialect == "sqlite" else "JOIN"
@@ -161,27 +158,71 @@ async def insert_columns(
 ) -> None:
     """Adds rows that are given as columns. ``computed`` ones are SQL, which may read ``source`` (PostgreSQL)."""
     names = tuple(columns)
-    encodings = [encoded(entity.columns[name].kind, columns[name], transaction.dialect) for name in names]
     if transaction.dialect == "sqlite":
+        encodings = [encoded(entity.columns[name].kind, columns[name], "sqlite") for name in names]
         places = ", ".join([*(f"?{i + 1}" for i in range(len(names))), *computed.values()])
         sql = f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) VALUES ({places})"
         await transaction.execute_many(sql, zip(*encodings, strict=True))
         return
-    sql = _unnesting(entity, names, computed, source)
-    for start in range(0, len(encodings[0]), CHUNK):
-        await transaction.insert(sql, [values[start : start + CHUNK] for values in encodings])
+    count = len(columns[names[0]])
+    once: tuple[str, ...] = names
+    each: tuple[str, ...] = ()
+    if count > 1:
+        once = tuple(name for name in names if _is_one(entity.columns[name].kind, columns[name]))
+        each = tuple(name for name in names if name not in once)
+    arrays = [encoded(entity.columns[name].kind, columns[name], "postgresql") for name in each]
+    listed = [entity.columns[name].kind in _LISTED for name in each]
+    scalars = _scalars(entity, once, columns)
+    sql = _inserting(entity, each, once, computed, source)
+    for start in range(0, count, CHUNK):
+        parts = [values[start : start + CHUNK] for values in arrays]
+        bound = [_list(part) if is_list else part for part, is_list in zip(parts, listed, strict=True)]
+        await transaction.insert(sql, [*bound, *scalars])
 
 
-def _unnesting(entity: EntityType, names: tuple[str, ...], computed: Mapping[str, str], source: str) -> str:
-    """The insertion of columns that are bound as arrays."""
-    key = ("insert", names, source)
+def _scalars(entity: EntityType, names: tuple[str, ...], columns: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """The first value of each column, as it is bound."""
+    key = ("bound", names)
+    codecs: Sequence[Codec | None] | None = entity.kept.get(key)
+    if codecs is None:
+        codecs = [bound(entity.columns[name].kind, "postgresql") for name in names]
+        if len(entity.kept) < _KEPT:
+            entity.kept[key] = codecs
+    values = [columns[name][0] for name in names]
+    return [
+        value if codec is None or value is None else codec(value)
+        for codec, value in zip(codecs, values, strict=True)
+    ]
+
+
+def _list(values: Sequence[Any]) -> str:
+    """Values without commas as one text, which is bound much faster than an array."""
+    return orjson.dumps(values if isinstance(values, list) else list(values)).decode()[1:-1].replace('"', "")
+
+
+def _is_one(kind: Kind, values: Sequence[Any]) -> bool:
+    """Whether all rows have the same value, which is bound as it is then: arrays take the driver longer."""
+    count, first = len(values), values[0]
+    if count < _LARGE or first != values[-1]:
+        return False
+    # in JSON, 1 and true are not the same
+    return (kind is not Kind.JSON or first == {}) and values.count(first) == count
+
+
+def _inserting(
+    entity: EntityType, each: tuple[str, ...], once: tuple[str, ...], computed: Mapping[str, str], source: str
+) -> str:
+    """The insertion of columns that are bound as arrays, and of those of which all rows have one value."""
+    key = ("insert", each, once, source)
     if (found := entity.kept.get(key)) is not None:
         return str(found)
-    selected = ", ".join([_cast(entity, names), *computed.values()])
-    sql = (
-        f"INSERT INTO {table_of(entity)} ({quoted([*names, *computed])}) "
-        f"SELECT {selected} FROM {_unnested(entity, names)}{source}"
-    )
+    values = [_column(entity, name) for name in each]
+    for place, name in enumerate(once, len(each) + 1):
+        kind = entity.columns[name].kind
+        values.append(f"${place}::{_POSTGRESQL_TYPES[kind]}{_CASTS.get(kind, '')}")
+    rows = f"FROM {_unlisted(entity, each)}{source}" if each else source.replace(", ", "FROM ", 1)
+    names = quoted([*each, *once, *computed])
+    sql = f"INSERT INTO {table_of(entity)} ({names}) SELECT {', '.join([*values, *computed.values()])} {rows}"
     if len(entity.kept) < _KEPT:
         entity.kept[key] = sql
     return sql
@@ -292,15 +333,21 @@ async def select_by(
 async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> list[set[UUID]]:
     """Those of the rows, by their ids, that are there, locked as what is referred to. One statement for all."""
     alive: list[set[UUID]] = [set() for _ in wanted]
+    if any(ids for _, ids in wanted):
+        for n, id in await transaction.fetch(*holding(transaction.dialect, wanted)):
+            alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
+    return alive
+
+
+def holding(dialect: Dialect, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> tuple[str, Sequence[Any]]:
+    """The statement of :func:`hold`, and its parameters; at least one row is wanted."""
     asked = [(place, entity, chunk) for place, (entity, ids) in enumerate(wanted) for chunk in chunks(ids)]
-    if not asked:
-        return alive
     parts: list[str] = []
     parameters: list[Any] = []
     for i, (place, entity, chunk) in enumerate(asked):
         given = _id_texts(chunk)
         live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
-        if transaction.dialect == "postgresql":
+        if dialect == "postgresql":
             found = f'= ANY(${i + 1}::uuid[]){live} ORDER BY t."id"{_LOCKS["reference"]}'
             parameters.append(given)
         else:
@@ -312,9 +359,7 @@ async def hold(transaction: Transaction, wanted: Sequence[tuple[EntityType, Sequ
         # a lock and UNION are at odds, but for what is read apart
         named = ", ".join(f"r{i} AS ({part})" for i, part in enumerate(parts))
         sql = f"WITH {named} {' UNION ALL '.join(f'SELECT n, id FROM r{i}' for i in range(len(parts)))}"
-    for n, id in await transaction.fetch(sql, parameters):
-        alive[n].add(UUID(id) if isinstance(id, str) else UUID(int=id.int))
-    return alive
+    return sql, parameters
 
 
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:
@@ -363,13 +408,19 @@ def _unnested(entity: EntityType, names: Sequence[str]) -> str:
     return f"unnest({types}) AS v({quoted(names)})"
 
 
+def _unlisted(entity: EntityType, names: Sequence[str]) -> str:
+    """The same where columns of short values are bound as one text each."""
+    arrays = []
+    for place, name in enumerate(names, 1):
+        kind = entity.columns[name].kind
+        array = f"string_to_array(${place}::text, ',', 'null')" if kind in _LISTED else f"${place}"
+        arrays.append(f"{array}::{_POSTGRESQL_TYPES[kind]}[]")
+    return f"unnest({', '.join(arrays)}) AS v({quoted(names)})"
+
+
 def _column(entity: EntityType, name: str) -> str:
     return f'v."{name}"{_CASTS.get(entity.columns[name].kind, "")}'
 
 
 def _casted(kind: Kind) -> str:
     return f"{_CASTS[kind]}[]" if kind in _CASTS else ""
-
-
-def _cast(entity: EntityType, names: Sequence[str]) -> str:
-    return ", ".join(_column(entity, name) for name in names)

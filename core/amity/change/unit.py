@@ -15,11 +15,13 @@ from uuid import UUID
 
 from ..access import Principal
 from ..contracts import LogEvent
-from ..database import DatabaseError, Dialect, Transaction
+from ..database import DatabaseError, Dialect
+from ..database.base import WholeTransaction
 from ..entity import EntityType, new_id
 from ..model import Event
-from .errors import BadRequest, Contention, repeatable
+from .errors import BadRequest, Contention, Hoped, repeatable
 from .flush import flush
+from .plugins import listened
 from .watched import Watched
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ class Unit:
     events: list[Happening] = field(default_factory=list)
     """What happened so far, in order; written to the log at the end."""
     open: bool = True
+    hopeful: bool = False
+    """Whether what is referred to may be taken to be there, until what is written says otherwise: the work is the
+    core's own, and nobody minds if it is run again."""
     enqueued: bool = False
     """Whether background work was asked for in it."""
     _savepoints: int = 0
@@ -124,6 +129,7 @@ class Unit:
     async def savepoint(self) -> AsyncIterator[None]:
         """What is done inside is undone, events included, if it raises; the unit goes on."""
         self._savepoints += 1
+        self.hopeful = False  # what is undone in part has to be known by then
         name = f"amity_{self._savepoints}"
         count = len(self.events)
         await self.transaction.execute(f"SAVEPOINT {name}")
@@ -140,12 +146,13 @@ class Unit:
         await self.transaction.execute(f"RELEASE SAVEPOINT {name}")
 
 
-async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
+async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]], *, hopeful: bool = False) -> T:
     """Runs ``work`` with a session in which reads and writes share one transaction.
 
     Joins the session's unit if it has one: what ``work`` does is committed or rolled back with it. Else a
     unit is opened, and committed when ``work`` returns. Where another change got in between (two inserts of
-    one key, a deadlock), the whole work is run again, so it must do nothing that can't be repeated.
+    one key, a deadlock), the whole work is run again, so it must do nothing that can't be repeated. So is
+    ``hopeful`` work if something that it refers to is not there, which is found out when it is written.
 
     Raises :class:`Contention` if that keeps happening, and whatever ``work`` raises.
     """
@@ -161,7 +168,10 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
         )
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            result, unit = await session.crm.database.transact(lambda tx: _run(session, tx, work))
+            hoping = hopeful and attempt == 1
+            result, unit = await session.crm.database.transact(lambda tx, h=hoping: _run(session, tx, work, h))  # type: ignore[misc]
+        except Hoped:
+            continue
         except DatabaseError as error:
             if not repeatable(error):
                 raise
@@ -177,7 +187,7 @@ async def in_unit(session: Session, work: Callable[[Session], Awaitable[T]]) -> 
 
 
 async def _run(
-    session: Session, transaction: Transaction, work: Callable[[Session], Awaitable[T]]
+    session: Session, transaction: WholeTransaction, work: Callable[[Session], Awaitable[T]], hopeful: bool
 ) -> tuple[T, Unit]:
     unit = Unit(
         crm=session.crm,
@@ -186,15 +196,22 @@ async def _run(
         principal=session.principal,
         origin=session.origin,
         transaction=Watched(transaction),
+        hopeful=hopeful and transaction.dialect == "postgresql" and not listened(session),
     )
     _active.set(unit)  # the unit of work is a task of its own, and so is its context
     try:
         joined = unit.join(session)
         result = await work(joined)
         await flush(joined)
-        await unit.transaction.catch_up()
+        if unit.transaction.failure is None:
+            await unit.transaction.catch_up(last=True)
         if unit.transaction.failure is not None:
             raise unit.transaction.failure
+    except Exception as error:
+        if unit.transaction.hopes and not isinstance(error, Hoped):
+            # it may say less, or something else, than it would have if it had looked
+            raise Hoped("nobody has looked yet whether what is referred to is there") from error
+        raise
     finally:
         unit.open = False
     task = asyncio.current_task()

@@ -63,7 +63,7 @@ async def create(
         drafts = [making.fresh(item) for item in items]
         return await _change(joined, kind, len(rows), drafts, found, on_error)
 
-    return await in_unit(session, work) if items else nothing(len(rows), refusals)
+    return await in_unit(session, work, hopeful=True) if items else nothing(len(rows), refusals)
 
 
 async def update(
@@ -103,7 +103,7 @@ async def update(
             drafts.append(draft)
         return await _change(joined, kind, len(updates), drafts, found, on_error)
 
-    return await in_unit(session, work) if items else nothing(len(updates), refusals)
+    return await in_unit(session, work, hopeful=True) if items else nothing(len(updates), refusals)
 
 
 async def upsert(
@@ -161,7 +161,7 @@ async def upsert(
             raise Overtaken(f"a {keys.named(kind)} with the same {' and '.join(columns)} was added meanwhile")
         return result
 
-    return await in_unit(session, work) if items else nothing(len(rows), refusals)
+    return await in_unit(session, work, hopeful=True) if items else nothing(len(rows), refusals)
 
 
 def authorize(
@@ -459,8 +459,9 @@ async def _write(
         await stages.add_moves(session, entity, [*created, *updated])
     telling = Telling.of(session.crm.catalog, entity)
     if not updated:
-        whole = telling.whole
-        unit.record_all(session, "created", entity, [(draft.id, None, whole(draft.after)) for draft in created])
+        wholes = telling.all_whole([draft.after for draft in created])
+        rows = [(draft.id, None, whole) for draft, whole in zip(created, wholes, strict=True)]
+        unit.record_all(session, "created", entity, rows)
     for draft in drafts if updated else ():
         if draft.before is None:
             unit.record(session, "created", entity, draft.id, None, telling.whole(draft.after))

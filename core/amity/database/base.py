@@ -57,6 +57,14 @@ class Transaction(Protocol):
         ...
 
 
+class WholeTransaction(Transaction, Protocol):
+    """One that a unit of work has for itself."""
+
+    async def last(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Runs the last statement; where it is the only one, it is a transaction by itself."""
+        ...
+
+
 _recording: ContextVar[list[str] | None] = ContextVar("amity_recording", default=None)
 
 
@@ -104,7 +112,7 @@ class Database(ABC):
         """Rows of a read-only statement as an asynchronous iterator of batches, in flat memory."""
 
     @abstractmethod
-    def _transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+    def _transaction(self) -> AbstractAsyncContextManager[WholeTransaction]: ...
 
     def ran(self, sql: str) -> None:
         """Notes a statement that is about to be run."""
@@ -113,7 +121,7 @@ class Database(ABC):
         if recording is not None:
             recording.append(sql)
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[WholeTransaction], Awaitable[T]]) -> T:
         """Runs ``work`` in a transaction of its own: committed when it returns, rolled back when it raises.
 
         The unit of work is a task of its own, shielded from its caller: a client that goes away cancels its
@@ -129,7 +137,7 @@ class Database(ABC):
         if not task.cancelled():
             task.exception()  # taken, so that an abandoned unit does not complain when collected
 
-    async def _unit(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _unit(self, work: Callable[[WholeTransaction], Awaitable[T]]) -> T:
         async with self._transaction() as transaction:
             return await work(transaction)
 

@@ -17,8 +17,8 @@ from .base import (
     EvaluationError,
     ForeignKeyViolation,
     Row,
-    Transaction,
     UniqueViolation,
+    WholeTransaction,
 )
 
 MINIMUM = 150000
@@ -50,7 +50,7 @@ class PostgreSQL(Database):
         """For each table: rows in it when it was last analyzed, and rows that this process wrote since."""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._idle: list[tuple[Any, float]] = []
-        """Connections that reads have done with, and since when: the next read takes the last of them."""
+        """Connections that were done with, and since when: whoever needs one next takes the last of them."""
         self._waiting = 0
         self._closing = False
 
@@ -105,19 +105,16 @@ class PostgreSQL(Database):
             except BaseException:
                 await self.pool.release(connection)
                 raise
-            if self._waiting or self._closing:
-                await self.pool.release(connection)
-            else:
-                self._idle.append((connection, monotonic()))
+            await self._give_back(connection)
             return cast(list[Row], rows)
         except _FAILURES as error:
             raise translate(error, self.timeout) from error
 
     async def _taken(self) -> Any:
-        """A connection: one that a read has just done with, or the pool's.
+        """A connection: one that was just done with, or the pool's.
 
-        The pool's own taking and giving back costs as much as a small read. So reads keep connections for what
-        comes next, unless somebody waits for the pool.
+        The pool's own taking and giving back costs as much as a small read. So connections are kept for what comes
+        next, unless somebody waits for the pool.
         """
         while self._idle:
             connection, since = self._idle.pop()
@@ -130,6 +127,12 @@ class PostgreSQL(Database):
             return await self.pool.acquire()
         finally:
             self._waiting -= 1
+
+    async def _give_back(self, connection: Any) -> None:
+        if self._waiting or self._closing:
+            await self.pool.release(connection)
+        else:
+            self._idle.append((connection, monotonic()))
 
     async def stream(
         self, sql: str, parameters: Sequence[Any] = (), batch: int = 1000
@@ -148,29 +151,30 @@ class PostgreSQL(Database):
             raise translate(error, self.timeout) from error
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
+    async def _transaction(self) -> AsyncIterator[WholeTransaction]:
         try:
             connection = await self._taken()
         except _FAILURES as error:
             raise translate(error, self.timeout) from error
         try:
+            transaction = PostgreSQLTransaction(self, connection, begun=False)
             try:
-                await connection.execute(_BEGIN)
-            except _FAILURES as error:
-                raise translate(error, self.timeout) from error
-            try:
-                yield PostgreSQLTransaction(self, connection)
+                yield transaction
             except BaseException:
                 # what the work raises is its own, even an OSError, and says more than a connection that was lost
-                with suppress(*_FAILURES):
-                    await connection.execute("ROLLBACK")
+                if transaction.begun:
+                    with suppress(*_FAILURES):
+                        await connection.execute("ROLLBACK")
                 raise
-            try:
-                await connection.execute("COMMIT")
-            except _FAILURES as error:
-                raise translate(error, self.timeout) from error
-        finally:
+            if transaction.begun:
+                try:
+                    await connection.execute("COMMIT")
+                except _FAILURES as error:
+                    raise translate(error, self.timeout) from error
+        except BaseException:
             await self.pool.release(connection)
+            raise
+        await self._give_back(connection)
 
     async def grew(self, rows: Mapping[str, int]) -> None:
         """Has tables analyzed that grew by much since.
@@ -207,17 +211,24 @@ class PostgreSQL(Database):
 
 
 class PostgreSQLTransaction:
-    """A transaction on one connection of the pool."""
+    """A transaction on one connection of the pool. It begins with its first statement, unless that is the last."""
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, database: PostgreSQL, connection: Any) -> None:
+    def __init__(self, database: PostgreSQL, connection: Any, *, begun: bool = True) -> None:
         self._database = database
         self.connection = connection
+        self.begun = begun
+
+    async def _begin(self) -> None:
+        self.begun = True
+        await self.connection.execute(_BEGIN)
 
     async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         self._database.ran(sql)
         try:
+            if not self.begun:
+                await self._begin()
             return cast(list[Row], await self.connection.fetch(sql, *parameters))
         except _FAILURES as error:
             raise translate(error, self._database.timeout) from error
@@ -225,6 +236,8 @@ class PostgreSQLTransaction:
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self._database.ran(sql)
         try:
+            if not self.begun:
+                await self._begin()
             status = await self.connection.execute(sql, *parameters)
         except _FAILURES as error:
             raise translate(error, self._database.timeout) from error
@@ -234,9 +247,18 @@ class PostgreSQLTransaction:
     async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         await self.execute(sql, parameters)
 
+    async def last(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self._database.ran(sql)
+        try:
+            await self.connection.execute(sql, *parameters)
+        except _FAILURES as error:
+            raise translate(error, self._database.timeout) from error
+
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._database.ran(sql)
         try:
+            if not self.begun:
+                await self._begin()
             await self.connection.executemany(sql, rows)
         except _FAILURES as error:
             raise translate(error, self._database.timeout) from error

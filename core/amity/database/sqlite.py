@@ -24,8 +24,8 @@ from .base import (
     EvaluationError,
     ForeignKeyViolation,
     Row,
-    Transaction,
     UniqueViolation,
+    WholeTransaction,
 )
 from .folding import FUNCTION, fold
 from .grams import sqlite_line, sqlite_rank
@@ -159,7 +159,7 @@ class SQLite(Database):
             self._readers.put_nowait(connection)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
+    async def _transaction(self) -> AsyncIterator[WholeTransaction]:
         if self._writer is None:
             raise DatabaseError("the database is not open; use `async with crm:`")
         async with self._write_lock:
@@ -228,6 +228,9 @@ class SQLiteTransaction:
             raise translate(error) from error
 
     async def insert(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        await self.execute(sql, parameters)
+
+    async def last(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         await self.execute(sql, parameters)
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -67,10 +67,10 @@ class Conditions:
             value = gathered(value)
         if isinstance(value, Given):
             return self._bind_given(value, kind, many)
-        stored = _stored(self.dialect, kind, many, value)
-        key = (kind, many, type(stored), str(stored) if many else stored)
+        kept = stored(self.dialect, kind, many, value)
+        key = (kind, many, type(kept), str(kept) if many else kept)
         if key not in self.bound:
-            self.parameters.append(stored)
+            self.parameters.append(kept)
             self.bound[key] = self.dialect.placeholder(len(self.parameters), kind, many)
         return self.bound[key]
 
@@ -78,7 +78,7 @@ class Conditions:
         """A placeholder for a value that each request brings."""
         key = (Given, value.index, kind, many)
         if key not in self.bound:
-            self.parameters.append(value.then(partial(_stored, self.dialect, kind, many)))
+            self.parameters.append(value.then(partial(stored, self.dialect, kind, many)))
             self.bound[key] = self.dialect.placeholder(len(self.parameters), kind, many)
         return self.bound[key]
 
@@ -633,12 +633,12 @@ def _balanced(operator: str, parts: Sequence[str], empty: str) -> str:
     return f"({left} {operator} {right})"
 
 
-def _stored(dialect: Dialect, kind: Kind, many: bool, value: Any) -> Any:
+def stored(dialect: Dialect, kind: Kind, many: bool, value: Any) -> Any:
     """A value, or a list of them, as the driver takes it."""
     if not many:
         return dialect.store(value, kind)
-    stored = [dialect.store(item, kind) for item in value]
-    return _json_list(stored) if dialect.name == "sqlite" else stored
+    items = [dialect.store(item, kind) for item in value]
+    return _json_list(items) if dialect.name == "sqlite" else items
 
 
 def _json_list(values: Sequence[Any]) -> str:
