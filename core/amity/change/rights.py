@@ -102,18 +102,23 @@ async def hold(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUI
 
 
 def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]) -> bool:
-    """Takes all of the rows to be there, for a unit that may: they are held when its next statement is run.
+    """Takes all of the rows to be there and readable, for a unit that may: they are held, and looked at, when its
+    next statement is run.
 
     False where they have to be looked at first.
     """
-    unit, given = session.unit, session.rights
+    unit = session.unit
     assert unit is not None
     if not unit.hopeful or unit.transaction.is_behind:
         return False
-    if any(not given.granted(entity, "read") or given.rows(entity, "read") is not None for entity, _ in wanted):
+    if not all(_any(session, entity, "read") for entity, _ in wanted):
         return False
-    sql, parameters = storage.holding("postgresql", wanted)
+    sql, parameters = storage.holding(unit.dialect, wanted)
     unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in wanted))
+    for entity, ids in wanted:
+        condition = session.rights.rows(entity, "read")
+        if condition is not None:
+            unit.transaction.expect(*_meeting(session, entity, ids, condition), len(ids))
     return True
 
 
@@ -146,8 +151,13 @@ async def _denied(
     if condition is None or not ids:
         return set()
     assert session.unit is not None
-    sql, parameters = compile_meeting(
-        session.crm.catalog, session.rights, session.unit.dialect, entity, ids, condition
-    )
-    rows = await session.unit.transaction.fetch(sql, parameters)
+    rows = await session.unit.transaction.fetch(*_meeting(session, entity, ids, condition))
     return set(ids) - {UUID(str(id)) for (id,) in rows}
+
+
+def _meeting(
+    session: Session, entity: EntityType, ids: Sequence[UUID], condition: Condition
+) -> tuple[str, Sequence[Any]]:
+    """A query for those of the rows that meet a condition of the principal's rights, and its parameters."""
+    assert session.unit is not None
+    return compile_meeting(session.crm.catalog, session.rights, session.unit.dialect, entity, ids, condition)

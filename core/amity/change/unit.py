@@ -196,7 +196,7 @@ async def _run(
         principal=session.principal,
         origin=session.origin,
         transaction=Watched(transaction),
-        hopeful=hopeful and transaction.dialect == "postgresql" and not listened(session),
+        hopeful=hopeful and not listened(session),
     )
     _active.set(unit)  # the unit of work is a task of its own, and so is its context
     try:

@@ -11,6 +11,7 @@ from ..database import DatabaseError, Dialect, EvaluationError
 from ..database.base import Row, WholeTransaction
 from .errors import Hoped
 
+_NOT_THERE = "what was referred to is not there"
 _PLACE = re.compile(r"\$([0-9]+)")
 
 
@@ -72,7 +73,8 @@ class Watched:
         return bool(self._expected) or isinstance(self.failure, Hoped)
 
     def expect(self, sql: str, parameters: Sequence[Any], count: int) -> None:
-        """Runs a query (PostgreSQL) with what is put off next; it has to find so many rows.
+        """Runs a query before anything else is asked, on PostgreSQL with what is put off; it has to find so many
+        rows.
 
         Where it does not, that raises :class:`~amity.change.errors.Hoped`, whoever is at it.
         """
@@ -81,6 +83,9 @@ class Watched:
     async def catch_up(self, *, last: bool = False) -> None:
         """Runs what was put off. If it is the ``last`` of the transaction, nothing may come after it."""
         if not self._waiting and not self._expected:
+            return
+        if self.dialect == "sqlite":
+            await self._look()
             return
         sql, parameters = _together(self._waiting, self._expected)
         hoped = bool(self._expected)
@@ -92,10 +97,19 @@ class Watched:
                 await self._transaction.execute(sql, parameters)
         except DatabaseError as error:
             if hoped and isinstance(error, EvaluationError):
-                self.failure = Hoped("what was referred to is not there")
+                self.failure = Hoped(_NOT_THERE)
                 raise self.failure from error
             self._failed(error)
             raise
+
+    async def _look(self) -> None:
+        """Whether what is expected is there, on SQLite, where nothing is put off."""
+        expected = list(self._expected)
+        self.forget()
+        for sql, parameters, count in expected:
+            if len(await self.fetch(sql, parameters)) != count:
+                self.failure = Hoped(_NOT_THERE)
+                raise self.failure
 
     def forget(self) -> None:
         """Leaves out what was put off."""
