@@ -129,23 +129,17 @@ class Mailbox:
         """Asks for nothing. Raises :class:`MailboxError` where the connection is lost."""
         await self._call("say that it is there", self._client.noop)
 
-    async def wait(self, seconds: float) -> bool:
-        """Whether the server told of a new message within that time; it may be shorter."""
+    async def wait(self, seconds: float) -> None:
+        """Waits until the server tells of something, but no longer than that; it may be shorter."""
         self._polite = False
         await self._call("wait", self._client.idle)
-        told: list[Any] = []
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not told:
-                    await _readable(self._client.socket())
-                    told = await self._call("wait", partial(self._client.idle_check, timeout=0))
-                    if not told:
-                        break  # the end of the connection looks like this, and asking for more shows it
-        except TimeoutError:
-            pass
-        _, more = await self._call("end waiting", self._client.idle_done)
+                await _readable(self._client.socket())
+                # nothing to read is the end of the connection, which asking for more shows
+                await self._call("wait", partial(self._client.idle_check, timeout=0))
+        await self._call("end waiting", self._client.idle_done)
         self._polite = True
-        return any(len(line) > 1 and line[1] == b"EXISTS" for line in (*told, *more))
 
     async def close(self) -> None:
         """Signs out, if the server still listens, and ends the connection."""
@@ -319,8 +313,8 @@ async def listen(account: EmailAccount, known: Place | None) -> Place:
                 return now
             if not await mailbox.can_idle():
                 break
-            while not await mailbox.wait(REFRESH):
-                pass
+            # what came between two waits is not told by every server, so it is looked for after each
+            await mailbox.wait(REFRESH)
     finally:
         await mailbox.close()
     # what cannot be waited for is fetched by the clock
