@@ -94,7 +94,7 @@ async def test_what_keeps_its_place_comes_exactly_once(server_url: str | None) -
             kept += len(steady)
             moved += total - len(steady)
         assert kept > EXAMPLES
-        assert moved > EXAMPLES // 2
+        assert moved > EXAMPLES // 10
 
 
 async def walk(
