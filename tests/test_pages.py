@@ -93,8 +93,8 @@ async def test_what_keeps_its_place_comes_exactly_once(server_url: str | None) -
             assert found == steady, (company, name, order, size, backward, seed)
             kept += len(steady)
             moved += total - len(steady)
-        assert kept > EXAMPLES
-        assert moved > EXAMPLES // 10
+        assert kept > EXAMPLES // 2
+        assert moved
 
 
 async def walk(
