@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
@@ -20,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from amity import SYSTEM, Crm, Customer, Plugin, Principal
+from amity import SYSTEM, Crm, Customer, Plugin, Principal, Session
 from amity.access.principal import Facts
 from amity.access.roles import Role, RowRule, TypeGrant
+from amity.change import Update
 from amity.contracts import Action, Context, Permission, UserError
 from amity.entity import decode_id, encode_id, new_id
 from amity.testing import make_crm, recorded
@@ -33,7 +35,7 @@ from amity_graphql.execution import Documents
 from amity_graphql.execution import execute as run
 
 from . import company
-from .company import ANN, BOB, MIA
+from .company import ANN, BOB, JONAS, MIA, OFFER
 from .documents import MutationWriter
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
@@ -299,6 +301,30 @@ async def test_what_is_referred_to_and_was_deleted_is_told(crms: tuple[Crm, Crm]
         assert [(error.code, error.path) for error in refused.errors] == [("not_found", ("customer_id",))]
     assert await session.find("Interaction").count() == count
     assert len(await crm.events.read()) == events
+
+
+async def test_what_is_referred_to_and_was_given_away_meanwhile_is_told(crms: tuple[Crm, Crm]) -> None:
+    """Whoever waits for a row is asked whether they may read it as it became."""
+    crm = crms[0]
+    mine = {"kind": "person", "name": "Passing", "owner_id": MIA}
+    (customer,) = (await crm.acting_as(SYSTEM).create("Customer", [mine])).ids
+    assert customer is not None
+    locked, asked = asyncio.Event(), asyncio.Event()
+
+    async def give_away(session: Session) -> None:
+        await session.restore("Customer", [customer])  # it is there, and locked as if it were not
+        locked.set()
+        await asked.wait()
+        await asyncio.sleep(0.2)
+        await session.update("Customer", [Update(customer, {"owner_id": JONAS})])
+
+    given = asyncio.create_task(crm.acting_as(SYSTEM).transact(give_away))
+    await locked.wait()
+    asked.set()
+    row = {"name": "Late", "stage_id": OFFER, "customer_id": encode_id("cus", customer)}
+    refused = await crm.acting_as(owner(crm)).create("Deal", [row])
+    await given
+    assert [(error.code, error.path) for error in refused.errors] == [("not_found", ("customer_id",))]
 
 
 @pytest.mark.parametrize("on_error", ["REJECT_ALL", "SKIP_INVALID"])
