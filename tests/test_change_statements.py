@@ -116,3 +116,18 @@ async def test_columns_that_no_row_fills_are_null(make_crm: MakeCrm) -> None:
 
         assert [row["source"] for row in found] == [row.get("source") for row in rows]
         assert {row["given_name"] for row in found} == {None}
+
+
+async def test_what_is_put_off_is_done(make_crm: MakeCrm) -> None:
+    """A plugin's own insertion, too, which no statement may follow."""
+    async with make_crm() as crm:
+
+        async def work(joined: Session) -> None:
+            assert joined.unit is not None
+            for _ in range(2):
+                await joined.unit.transaction.insert("INSERT INTO core_event_batch DEFAULT VALUES")
+
+        count = "SELECT count(*) FROM core_event_batch"
+        (before,) = (await crm.database.read(count))[0]
+        await crm.acting_as(SYSTEM).transact(work)
+        assert [tuple(row) for row in await crm.database.read(count)] == [(before + 2,)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import random
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,10 +19,13 @@ from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from amity import SYSTEM, Crm, Principal
+from amity import SYSTEM, Crm, Customer, Plugin, Principal, Session
 from amity.access.principal import Facts
 from amity.access.roles import Role, RowRule, TypeGrant
+from amity.change import Update
+from amity.contracts import Action, Context, Permission, UserError
 from amity.entity import decode_id, encode_id, new_id
 from amity.testing import make_crm, recorded
 from amity_graphql import Result
@@ -31,7 +35,7 @@ from amity_graphql.execution import Documents
 from amity_graphql.execution import execute as run
 
 from . import company
-from .company import ANN, BOB, MIA
+from .company import ANN, BOB, JONAS, MIA, OFFER
 from .documents import MutationWriter
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
@@ -299,6 +303,30 @@ async def test_what_is_referred_to_and_was_deleted_is_told(crms: tuple[Crm, Crm]
     assert len(await crm.events.read()) == events
 
 
+async def test_what_is_referred_to_and_was_given_away_meanwhile_is_told(crms: tuple[Crm, Crm]) -> None:
+    """Whoever waits for a row is asked whether they may read it as it became."""
+    crm = crms[0]
+    mine = {"kind": "person", "name": "Passing", "owner_id": MIA}
+    (customer,) = (await crm.acting_as(SYSTEM).create("Customer", [mine])).ids
+    assert customer is not None
+    locked, asked = asyncio.Event(), asyncio.Event()
+
+    async def give_away(session: Session) -> None:
+        await session.restore("Customer", [customer])  # it is there, and locked as if it were not
+        locked.set()
+        await asked.wait()
+        await asyncio.sleep(0.2)
+        await session.update("Customer", [Update(customer, {"owner_id": JONAS})])
+
+    given = asyncio.create_task(crm.acting_as(SYSTEM).transact(give_away))
+    await locked.wait()
+    asked.set()
+    row = {"name": "Late", "stage_id": OFFER, "customer_id": encode_id("cus", customer)}
+    refused = await crm.acting_as(owner(crm)).create("Deal", [row])
+    await given
+    assert [(error.code, error.path) for error in refused.errors] == [("not_found", ("customer_id",))]
+
+
 @pytest.mark.parametrize("on_error", ["REJECT_ALL", "SKIP_INVALID"])
 async def test_a_batch_tells_all_that_is_wrong_with_it(crms: tuple[Crm, Crm], on_error: str) -> None:
     """Also what is taken to be there, when something else is refused before it was looked for."""
@@ -309,6 +337,39 @@ async def test_a_batch_tells_all_that_is_wrong_with_it(crms: tuple[Crm, Crm], on
     assert [error["path"] for error in answer["userErrors"]] == [["customerId"], ["channel"]]
     written = [row is not None for row in answer["interactions"]]
     assert written == ([False] * 3 if on_error == "REJECT_ALL" else [False, False, True])
+
+
+class _MarkInput(BaseModel):
+    data: dict[str, Any]
+
+
+class _Marking(Plugin):
+    """An action that changes what it was given."""
+
+    name = "marking"
+
+    def permissions(self) -> list[Permission]:
+        return [Permission("marking.mark", "Mark")]
+
+    def actions(self) -> list[Action[Any]]:
+        async def mark(_: Context, inputs: Sequence[_MarkInput]) -> list[UserError]:
+            for item in inputs:
+                item.data["seen"].append(1)
+            return [UserError(0, (), "invalid", f"seen {len(item.data['seen'])} times") for item in inputs]
+
+        return [Action("mark", _MarkInput, mark, "marking.mark", Customer)]
+
+
+@pytest.mark.once
+async def test_what_an_action_does_to_its_input_is_not_kept(server_url: str | None) -> None:
+    """What the document says is one object for all requests by the plan, whoever sends them."""
+    document = "mutation { mark(input: {data: {seen: []}}) { userErrors { message } } }"
+    async with make_crm([_Marking], {"plugins": ["graphql"]}, server_url=server_url) as crm:
+        documents = Documents(built(crm)[0])
+        for _ in range(3):
+            result = await ask(crm, documents, document, {}, SYSTEM)
+            assert result.data == {"mark": {"userErrors": [{"message": "seen 1 times"}]}}
+        assert documents.plans.answered == 3
 
 
 # --- variables ------------------------------------------------------------------------------------------------

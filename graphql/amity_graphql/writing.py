@@ -8,7 +8,7 @@ ordinary way, and what went wrong after the resolver was called is told there, w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -66,7 +66,7 @@ class WritePlan(Plan):
     def arguments(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """What the resolver gets. Raises Unusual, and KeyError where a variable is absent."""
         coerced = {name: coerce(variables[name]) for name, coerce in self.variables}
-        given = dict(self.fixed)
+        given = deepcopy(dict(self.fixed))  # plugins may change what they get
         for argument, name, required in self.late:
             if required and coerced[name] is None:
                 raise Unusual

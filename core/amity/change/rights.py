@@ -118,7 +118,9 @@ def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]
     for entity, ids in wanted:
         condition = session.rights.rows(entity, "read")
         if condition is not None:
-            unit.transaction.expect(*_meeting(session, entity, ids, condition), len(ids))
+            sql, parameters = _meeting(session, entity, ids, condition)
+            # locked, a row that somebody changes meanwhile is asked as it became
+            unit.transaction.expect(sql + storage.held(unit.dialect), parameters, len(ids))
     return True
 
 

@@ -362,6 +362,11 @@ def holding(dialect: Dialect, wanted: Sequence[tuple[EntityType, Sequence[UUID]]
     return sql, parameters
 
 
+def held(dialect: Dialect) -> str:
+    """What a query for rows ``t`` ends with that locks them as what is referred to."""
+    return _LOCKS["reference"] if dialect == "postgresql" else ""
+
+
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:
     return _decoding(entity, names, dialect)(row)
 

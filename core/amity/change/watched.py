@@ -103,13 +103,15 @@ class Watched:
             raise
 
     async def _look(self) -> None:
-        """Whether what is expected is there, on SQLite, where nothing is put off."""
-        expected = list(self._expected)
+        """Whether what is expected is there, on SQLite, then what was put off, one after the other."""
+        expected, waiting = list(self._expected), list(self._waiting)
         self.forget()
         for sql, parameters, count in expected:
             if len(await self.fetch(sql, parameters)) != count:
                 self.failure = Hoped(_NOT_THERE)
                 raise self.failure
+        for _, sql, parameters in waiting:
+            await self._execute(sql, parameters)
 
     def forget(self) -> None:
         """Leaves out what was put off."""
