@@ -14,6 +14,7 @@ import pytest
 from amity import SYSTEM, Count, Crm, Customer, Deal, Pipeline, Plugin, Session, Stage, Update, expression
 from amity.contracts import FieldDeclaration
 from amity.database import DatabaseError, recorded
+from amity.database.sqlite import SQLite
 from amity.entity import EntityType
 from amity.query import QueryError
 from amity.query.find import Find, Related
@@ -130,6 +131,28 @@ async def test_filters_and_orders_over_relations_are_those_of_rows(make_crm: Mak
         assert await gathered(by_count, 10) == [("Acme",)]
 
 
+async def test_what_is_computed_of_a_row_that_is_missing_is_null(make_crm: MakeCrm) -> None:
+    async with make_crm([Csv, Counting], {"custom_fields": CUSTOM}) as crm:
+        session = crm.acting_as(SYSTEM)
+        await company(session)
+        for order in ("organization.deal_count", "-organization.deal_count"):
+            query = session.find(Customer).select("name").order_by(order, "name")
+
+            assert await gathered(query, 10) == [(row["name"],) for row in await query.all()]
+
+
+async def test_numbers_that_are_none_are_those_of_rows(make_crm: MakeCrm) -> None:
+    async with make_crm([Csv], {"custom_fields": CUSTOM}) as crm:
+        session = crm.acting_as(SYSTEM)
+        await session.create(Customer, [{"kind": "person", "name": "Ann"}])
+        infinite = "9e999" if crm.database.dialect == "sqlite" else "'Infinity'"
+        table = crm.catalog["Customer"].table
+        await crm.database.transact(lambda tx: tx.execute(f"UPDATE {table} SET rate = {infinite}"))
+        query = session.find(Customer).select("rate")
+
+        assert await gathered(query, 10) == [(row["rate"],) for row in await query.all()]
+
+
 async def test_what_plugins_compute_and_lists_are_there_too(make_crm: MakeCrm) -> None:
     async with make_crm([Csv, Counting], {"custom_fields": CUSTOM}) as crm:
         session = crm.acting_as(SYSTEM)
@@ -188,6 +211,20 @@ async def test_columns_that_are_left_halfway_give_back_their_connection(make_crm
                 await asyncio.wait([waiting])
 
             assert await session.find(Customer).count() == 10
+
+
+async def test_columns_that_are_left_while_they_connect_leave_no_connection(make_crm: MakeCrm) -> None:
+    async with make_crm([Csv]) as crm, asyncio.timeout(60):
+        if not isinstance(crm.database, SQLite):
+            return  # its streams take connections of the pool
+        connections = [*crm.database._all]
+        waiting = asyncio.ensure_future(anext(crm.acting_as(SYSTEM).find(Customer).select("name").columns()))
+        while len(crm.database._all) == len(connections):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        assert crm.database._all == connections
 
 
 async def test_a_stream_that_takes_too_long_is_stopped(make_crm: MakeCrm) -> None:

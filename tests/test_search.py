@@ -193,6 +193,15 @@ async def test_texts_that_are_refused(crm: Crm, text: str, message: str) -> None
         await crm.acting_as(SYSTEM).search(text)
 
 
+async def test_very_long_words_are_found_as_written(crm: Crm) -> None:
+    (id,) = (await crm.acting_as(SYSTEM).create("Customer", [{"kind": "person", "name": "x" * 198}])).ids
+    try:
+        assert await found(crm, "x" * 198) == ["x" * 198]
+        assert await found(crm, "x" * 199) == []
+    finally:
+        await crm.acting_as(SYSTEM).delete("Customer", [id])
+
+
 async def test_what_is_changed_deleted_and_restored(crm: Crm) -> None:
     session = crm.acting_as(SYSTEM)
     id = (await session.create("Customer", [{"kind": "person", "name": "Quentin Xaver"}])).ids[0]

@@ -255,11 +255,13 @@ UNENDED = 6
 """Characters from which a word with an error may be the beginning of a longer one."""
 TWICE = 8
 """Characters from which a word may have an error in each half."""
+LONGEST = 100
+"""Characters up to which a word may have errors: PostgreSQL refuses regular expressions that grow further."""
 
 
 def _tolerant(word: str) -> str:
     # what matches has the pieces of the word: otherwise the texts of hidden fields would say what is looked at
-    if len(word) < TOLERANT:
+    if not TOLERANT <= len(word) <= LONGEST:
         return _literal(word)
     end = "" if len(word) >= UNENDED else f"({_ENDS}|$)"
     return f"(^|{_ENDS})({_one_error(word)}{_twice(word)}){end}"
@@ -297,7 +299,7 @@ def _halves(word: str) -> tuple[str, str]:
 
 def _tolerant_pieces(word: str) -> Pieces:
     """What is left of a word with an error, wherever it is: one of two parts, unless it is between them."""
-    if len(word) < TOLERANT:
+    if not TOLERANT <= len(word) <= LONGEST:
         return word
     first, second = _halves(word)
     swapped = first[:-1] + second[0] + first[-1] + second[1:]

@@ -77,6 +77,16 @@ class SQLite(Database):
             cached_statements=512,
         )
         self._all.append(connection)
+        try:
+            await self._prepare(connection, read_only)
+        except BaseException:  # nobody else would close it before the database is closed
+            self._all.remove(connection)
+            await connection.close()
+            raise
+        return connection
+
+    @staticmethod
+    async def _prepare(connection: aiosqlite.Connection, read_only: bool) -> None:
         await connection.create_function(FUNCTION, 1, _fold, deterministic=True)
         await connection.create_function("amity_float", 1, _float, deterministic=True)
         await connection.create_function("amity_integer", 1, _integer, deterministic=True)
@@ -91,7 +101,6 @@ class SQLite(Database):
         await connection.execute("PRAGMA foreign_keys = ON")
         await connection.execute("PRAGMA cache_size = -65536")
         await connection.execute("PRAGMA temp_store = MEMORY")
-        return connection
 
     async def _disconnect(self) -> None:
         connections, self._all = self._all, []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -136,8 +137,10 @@ class _Compiler(Orders):
             case Kind.JSON:
                 return self._changed(value, orjson.loads)
             case Kind.FLOAT if self.dialect.name == "postgresql":
-                # whole ones are written without a point, as in its JSON
-                return self._changed(f"({value})::text", orjson.loads)
+                # whole ones are written without a point, and what is no number as a text
+                return self._changed(f"to_json({value})::text", orjson.loads)
+            case Kind.FLOAT:
+                return self._changed(value, lambda number: number if isfinite(number) else None)
             case Kind.BOOLEAN:
                 return self._changed(value, bool)
             case Kind.DATETIME | Kind.DATE | Kind.BIGINT:

@@ -480,7 +480,12 @@ class Conditions:
             and not self.policing
             and (link is None or (alias, link.column.name) not in self.known)
         ):
-            return self.follow_path(rest, *self.joining[alias](entity, alias, name))
+            target, other = self.joining[alias](entity, alias, name)
+            value = self.follow_path(rest, target, other)
+            # an expression is something even of a row that isn't there, as a count is zero
+            return (
+                f'case when {other}."id" is not null then {value} end' if rest[0] in target.expressions else value
+            )
         if link is not None:
             self.use(entity, name)
             target = self.catalog[link.target]
