@@ -42,7 +42,7 @@ from amity import (
 )
 from amity.access import Everything, Rights, Verb
 from amity.contracts import FieldDeclaration
-from amity.entity import EntityType
+from amity.entity import EntityType, new_id
 from amity.query import parse_order
 from amity.server import listening_at
 from amity.tree import (
@@ -61,6 +61,7 @@ from amity.tree import (
 from amity_graphql import execute
 
 from .conftest import MakeCrm
+from .test_role_rules import role
 
 
 class Reading(Entity):
@@ -303,8 +304,6 @@ class Strict(Plugin):
 
 
 async def test_what_refers_to_a_refused_row_of_its_batch_is_refused_with_it(make_crm: MakeCrm) -> None:
-    from amity.entity import new_id
-
     async with make_crm([Strict]) as crm:
         session = crm.acting_as(SYSTEM)
         bad, child = new_id(), new_id()
@@ -320,6 +319,75 @@ async def test_what_refers_to_a_refused_row_of_its_batch_is_refused_with_it(make
         )
         assert [(e.index, e.code) for e in result.errors] == [(0, "refused"), (1, "not_found"), (2, "not_found")]
         assert await session.find(Customer).select("name").all() == [{"name": "other"}]
+
+
+async def test_an_external_id_that_no_text_can_be_is_refused_by_name(make_crm: MakeCrm) -> None:
+    async with make_crm() as crm:
+        call = {"channel": "phone", "direction": "inbound", "external_id": {"system": "pbx\0", "id": "1"}}
+        result = await crm.acting_as(SYSTEM).run("log_interaction", [call])
+        assert [(tuple(error.path), error.code) for error in result.errors] == [(("external_id", "system"), "invalid")]
+
+
+class Looking(Plugin):
+    """Notes which customers deals refer to that it is asked about."""
+
+    name = "looking"
+
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
+        self.seen: list[Any] = []
+
+    def validators(self) -> Sequence[Validator]:
+        async def check(context: Context, rows: Sequence[Proposed]) -> Sequence[Problem]:
+            self.seen += [row.after["customer_id"] for row in rows if row.after]
+            return []
+
+        return [Validator(Deal, ["customer_id"], check)]
+
+
+async def test_validators_are_not_asked_about_what_refers_to_nothing(make_crm: MakeCrm) -> None:
+    looking = Looking()
+    async with make_crm([looking]) as crm:
+        session = crm.acting_as(SYSTEM)
+        (pipeline,) = (await session.create("Pipeline", [{"name": "Sales"}])).ids
+        stage = {"name": "New", "category": "open", "probability": 10, "pipeline_id": pipeline}
+        stages = (await session.create(Stage, [stage])).ids
+        (there,) = (await session.create(Customer, [{"kind": "person", "name": "Ann"}])).ids
+        deals = [{"name": "A", "stage_id": stages[0], "customer_id": id} for id in (there, new_id())]
+        result = await session.create(Deal, deals, on_error="skip_invalid")
+        assert [(error.index, error.code) for error in result.errors] == [(1, "not_found")]
+        assert looking.seen == [there]
+
+
+class Badge(Entity):
+    """What at most one hangs on each customer."""
+
+    customer: Any = fields.OneToOneField("core.Customer", related_name="badge", on_delete=fields.CASCADE)
+    level = fields.IntField(default=0, db_default=0)
+
+    options = EntityOptions(prefix="bdg")
+
+
+class Badges(Plugin):
+    name = "badges"
+
+    def entities(self) -> Sequence[type[Record]]:
+        return [Badge]
+
+
+async def test_rows_come_in_the_order_of_the_one_that_hangs_on_each(make_crm: MakeCrm) -> None:
+    async with make_crm([Badges]) as crm:
+        session = crm.acting_as(SYSTEM)
+        people = [{"kind": "person", "name": name} for name in ("Ann", "Bob", "Cem", "Dee")]
+        ids = (await session.create(Customer, people)).ids
+        badges = [{"customer_id": id, "level": level} for id, level in zip(ids, (2, 7, 5), strict=False)]
+        assert not (await session.create(Badge, badges)).errors
+        low = role(crm.catalog, "low", Customer="all", Badge={"level": {"lt": 6}})
+        limited = crm.acting_as(Principal("user", "usr_x", roles=(low,)))
+        for asking, names in ((session, "Dee Bob Cem Ann"), (limited, "Bob Dee Cem Ann")):
+            page = asking.find(Customer).select("name").order_by("-badge.level", "name")
+            found = [row["name"] for row in await page.all()]
+            assert found == names.split()
 
 
 async def test_a_stage_stays_in_its_pipeline(make_crm: MakeCrm) -> None:

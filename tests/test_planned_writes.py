@@ -212,6 +212,7 @@ async def test_any_mutation_does_and_answers_the_same(crms: tuple[Crm, Crm]) -> 
             text = match[0].decode()
             return match[0] if text in ids or text.startswith(("0", "1")) or "2000" < text < start else b"*"
 
+        answer = re.sub(rb'logged as [0-9a-f]+|"[0-9a-f]{32}"', b'"*"', answer)
         return re.sub(rb"[a-z]{3}_[0-9a-f]{32}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", passing, answer)
 
     async def happened(crm: Crm) -> list[bytes]:

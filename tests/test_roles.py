@@ -445,6 +445,12 @@ async def test_roles_that_are_the_same_share_their_rules(company: Company) -> No
     assert len(policy._rules) == policy.CACHED
 
 
+async def test_roles_that_only_share_a_name_share_no_permissions(company: Company) -> None:
+    for permissions in (frozenset({"core.import"}), frozenset[str]()):
+        principal = Principal("user", "usr_x", roles=(Role("passing", permissions=permissions),))
+        assert company.crm.policy.rights(principal).may("core.import") is bool(permissions)
+
+
 # --- kinds of principals ------------------------------------------------------------------------------------
 
 

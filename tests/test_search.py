@@ -195,6 +195,7 @@ async def test_texts_that_are_refused(crm: Crm, text: str, message: str) -> None
 
 async def test_very_long_words_are_found_as_written(crm: Crm) -> None:
     (id,) = (await crm.acting_as(SYSTEM).create("Customer", [{"kind": "person", "name": "x" * 198}])).ids
+    assert id is not None
     try:
         assert await found(crm, "x" * 198) == ["x" * 198]
         assert await found(crm, "x" * 199) == []

@@ -29,7 +29,9 @@ async def find(session: Session, entity: EntityType, pairs: Sequence[Pair]) -> d
     found: dict[Pair, UUID] = {}
     columns = [("system", Kind.TEXT), ("external_id", Kind.TEXT), ("entity_type", Kind.TEXT)]
     on = "WHERE" if tx.dialect == "sqlite" else "ON"
-    for chunk in storage.chunks(list(dict.fromkeys(pairs))):
+    # what no text may have, none has; PostgreSQL takes it for a mistake
+    wanted = [pair for pair in dict.fromkeys(pairs) if not any("\0" in part for part in pair)]
+    for chunk in storage.chunks(wanted):
         keys = storage.Keys(tx.dialect, columns, [(*pair, entity.code) for pair in chunk])
         rows = await tx.fetch(
             f'SELECT k.n, t."entity_id" FROM {keys.sql} {storage.join(tx.dialect)} {storage.table_of(ids)} t '
