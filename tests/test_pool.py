@@ -57,6 +57,16 @@ async def test_closing_waits_for_reads_that_are_under_way(server_url: str | None
             assert (await reading)[0][0] == 300_000
 
 
+async def test_closing_does_not_wait_for_what_is_not_read_on(server_url: str | None) -> None:
+    async with make_crm(settings={"statement_timeout": 2.0}, server_url=server_url) as crm:
+        session = crm.acting_as(SYSTEM)
+        await session.create(Customer, [{"kind": "person", "name": name} for name in ("Ann", "Bob")])
+        halfway = session.find(Customer).select("name").columns(batch=1)
+        await anext(halfway)
+    with pytest.raises(DatabaseError):
+        await anext(halfway)
+
+
 async def test_a_connection_that_the_server_ended_is_not_taken_again(server_url: str | None) -> None:
     if server_url is None:
         pytest.skip("SQLite has no server")

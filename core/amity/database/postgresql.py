@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
@@ -87,7 +88,9 @@ class PostgreSQL(Database):
             idle, self._idle = self._idle, []
             for connection, _ in idle:
                 await self._pool.release(connection)
-            await self._pool.close()
+            with suppress(TimeoutError):
+                # whoever has a connection for longer than any statement takes is not reading
+                await asyncio.wait_for(self._pool.close(), self.timeout)
             self._pool = None
 
     @property

@@ -131,6 +131,10 @@ class SQLite(Database):
             return work.result()
         except sqlite3.Error as error:
             raise translate(error) from error
+        except ValueError as error:
+            if connection in self._all:
+                raise
+            raise DatabaseError("the database was closed meanwhile") from error
 
     @staticmethod
     async def _stop(connection: aiosqlite.Connection, work: asyncio.Future[Any]) -> None:
