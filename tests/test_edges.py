@@ -26,6 +26,7 @@ from amity import (
     Entity,
     EntityOptions,
     Field,
+    Interaction,
     Min,
     Multiply,
     Plugin,
@@ -330,7 +331,7 @@ async def test_an_external_id_that_no_text_can_be_is_refused_by_name(make_crm: M
 
 
 class Looking(Plugin):
-    """Notes which customers deals refer to that it is asked about."""
+    """Notes which customers interactions refer to that it is asked about."""
 
     name = "looking"
 
@@ -343,19 +344,16 @@ class Looking(Plugin):
             self.seen += [row.after["customer_id"] for row in rows if row.after]
             return []
 
-        return [Validator(Deal, ["customer_id"], check)]
+        return [Validator(Interaction, ["customer_id"], check)]
 
 
 async def test_validators_are_not_asked_about_what_refers_to_nothing(make_crm: MakeCrm) -> None:
     looking = Looking()
     async with make_crm([looking]) as crm:
         session = crm.acting_as(SYSTEM)
-        (pipeline,) = (await session.create("Pipeline", [{"name": "Sales"}])).ids
-        stage = {"name": "New", "category": "open", "probability": 10, "pipeline_id": pipeline}
-        stages = (await session.create(Stage, [stage])).ids
         (there,) = (await session.create(Customer, [{"kind": "person", "name": "Ann"}])).ids
-        deals = [{"name": "A", "stage_id": stages[0], "customer_id": id} for id in (there, new_id())]
-        result = await session.create(Deal, deals, on_error="skip_invalid")
+        calls = [{"channel": "phone", "direction": "inbound", "customer_id": id} for id in (there, new_id())]
+        result = await session.create(Interaction, calls, on_error="skip_invalid")
         assert [(error.index, error.code) for error in result.errors] == [(1, "not_found")]
         assert looking.seen == [there]
 
