@@ -352,7 +352,8 @@ async def test_validators_are_not_asked_about_what_refers_to_nothing(make_crm: M
     async with make_crm([looking]) as crm:
         session = crm.acting_as(SYSTEM)
         (there,) = (await session.create(Customer, [{"kind": "person", "name": "Ann"}])).ids
-        calls = [{"channel": "phone", "direction": "inbound", "customer_id": id} for id in (there, new_id())]
+        call = {"channel": "phone", "direction": "inbound", "occurred_at": "2026-01-02T03:04:05Z"}
+        calls = [{**call, "customer_id": id} for id in (there, new_id())]
         result = await session.create(Interaction, calls, on_error="skip_invalid")
         assert [(error.index, error.code) for error in result.errors] == [(1, "not_found")]
         assert looking.seen == [there]
