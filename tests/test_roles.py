@@ -445,6 +445,22 @@ async def test_roles_that_are_the_same_share_their_rules(company: Company) -> No
     assert len(policy._rules) == policy.CACHED
 
 
+async def test_what_is_kept_of_changes_is_bounded(company: Company) -> None:
+    """A check that asks for the time is another one each time; what is kept of it gives way."""
+    reads = role(company.crm, {Customer: "all"}).grants
+    past = role(company.crm, {Customer: {"created_at": {"lte": "$now"}}}, "create").grants
+    principal = company.principal("mia", Role("some", uuid4(), grants={**reads, **past}))
+    session = company.crm.acting_as(principal)
+    for number in range(30):
+        rows = [{"kind": "person", "name": f"new {number}"}]
+        (id,) = ids(await company.crm.acting_as(principal).create(Customer, rows))
+        await company.crm.acting_as(SYSTEM).delete(Customer, [id])
+    kept = session.rights.memo(company.crm.catalog.of(Customer))
+    assert kept is not None
+    (written,) = [value for key, value in kept.items() if key[0] == "meeting"]
+    assert 0 < len(written) <= 20
+
+
 async def test_roles_that_only_share_a_name_share_no_permissions(company: Company) -> None:
     for permissions in (frozenset({"core.import"}), frozenset[str]()):
         principal = Principal("user", "usr_x", roles=(Role("passing", permissions=permissions),))

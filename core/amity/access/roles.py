@@ -129,6 +129,10 @@ def _roles(held: Sequence[HeldRole]) -> tuple[Role, ...]:
     return tuple(role for role in held if isinstance(role, Role))
 
 
+Key = tuple[str, str, Verb]
+"""What a condition is about: what rows must meet before (``rows``) or after (``check``), an entity, a verb."""
+
+
 class RoleRights:
     """What a principal may do under its roles."""
 
@@ -138,32 +142,36 @@ class RoleRights:
         self.now = datetime.now(UTC)
         self._rules = rules
         self._facts: Facts | _GivenFacts = principal.facts
-        self._filled: dict[tuple[str, str, Verb], Condition | None] = {}
+        self._filled: dict[Key, Condition | None] = {}
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
         return self._rules.granted(entity, verb)
 
     def rows(self, entity: EntityType, verb: Verb) -> Condition | None:
-        key = ("rows", entity.name, verb)
+        return self._known(("rows", entity.name, verb), self._rules.rows(entity, verb))
+
+    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
+        return self._known(("check", entity.name, verb), self._rules.check(entity, verb))
+
+    def _known(self, key: Key, condition: Condition | None) -> Condition | None:
+        """A condition with the facts of the principal in it."""
         if key not in self._filled:
-            kept = self.memo(entity) if verb == "read" else None
-            if kept is None or (found := kept.get(key, self)) is self:
-                found = self._fill(self._rules.rows(entity, verb))
-                if kept is not None:
-                    kept[key] = found
-            self._filled[key] = found
+            kept = self._memo(key, condition)
+            if kept is None:
+                self._filled[key] = self._fill(condition)
+            else:
+                if key not in kept:
+                    kept[key] = self._fill(condition)
+                self._filled[key] = kept[key]
         return self._filled[key]
 
     def memo(self, entity: EntityType) -> MutableMapping[Any, Any] | None:
         """One for each set of roles and facts, unless the condition asks for the time."""
-        steady = isinstance(self._facts, Facts) and self._rules.steady(entity)
-        return self._rules.memo(self.principal.facts) if steady else None
+        return self._memo(("rows", entity.name, "read"), self._rules.rows(entity, "read"))
 
-    def check(self, entity: EntityType, verb: Verb) -> Condition | None:
-        key = ("check", entity.name, verb)
-        if key not in self._filled:
-            self._filled[key] = self._fill(self._rules.check(entity, verb))
-        return self._filled[key]
+    def _memo(self, key: Key, condition: Condition | None) -> MutableMapping[Any, Any] | None:
+        steady = isinstance(self._facts, Facts) and self._rules.steady(key, condition)
+        return self._rules.memo(self.principal.facts) if steady else None
 
     def fields(self, entity: EntityType, verb: Verb) -> frozenset[str] | None:
         return self._rules.fields(entity, verb)
@@ -255,10 +263,10 @@ class _Rules:
         self._catalog = catalog
         self._plugin = plugin
         self._user, self._team = catalog.of(User).name, catalog.of(Team).name
-        self._rows: dict[tuple[str, str, Verb], Condition | None] = {}
+        self._rows: dict[Key, Condition | None] = {}
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
         self._granted: dict[tuple[str, Verb], bool] = {}
-        self._steady: dict[str, bool] = {}
+        self._steady: dict[Key, bool] = {}
         self._memos: OrderedDict[Facts, dict[Any, Any]] = OrderedDict()
 
     def memo(self, facts: Facts) -> dict[Any, Any]:
@@ -269,12 +277,11 @@ class _Rules:
             self._memos.popitem(last=False)
         return found
 
-    def steady(self, entity: EntityType) -> bool:
-        """Whether what rows must meet to be read is the same at any time."""
-        if entity.name not in self._steady:
-            condition = self.rows(entity, "read")
-            self._steady[entity.name] = condition is None or not placeholders(condition) & {"now", "today"}
-        return self._steady[entity.name]
+    def steady(self, key: Key, condition: Condition | None) -> bool:
+        """Whether what rows must meet is the same at any time."""
+        if key not in self._steady:
+            self._steady[key] = condition is None or not placeholders(condition) & {"now", "today"}
+        return self._steady[key]
 
     def granted(self, entity: EntityType, verb: Verb) -> bool:
         found = self._granted.get((entity.name, verb))

@@ -243,6 +243,19 @@ class Conditions:
         finally:
             self.policing = before
 
+    def meeting(self, entity: EntityType, alias: str, condition: Condition) -> str:
+        """A condition of the rights that changes ask of rows: written once for all changes of such principals."""
+        memo = self.rights.memo(entity)
+        if memo is None:
+            return self.of_policy(entity, alias, condition)
+        kept: dict[str, _Template] = memo.setdefault(("meeting", self.dialect.name, entity.name), {})
+        key = repr(condition)  # where 1 and true are not the same
+        if key not in kept:
+            if len(kept) >= _MEETINGS:  # those that ask for the time are others each time
+                kept.clear()
+            kept[key] = _Template(self, entity, condition)
+        return kept[key].written(self, alias)
+
     # --- conditions -----------------------------------------------------------------------------------------
 
     def condition(self, entity: EntityType, alias: str, condition: Condition) -> str:
@@ -605,7 +618,7 @@ def compile_meeting(
     """
     conditions = Conditions(catalog, rights, DIALECTS[dialect])
     chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
-    met = conditions.of_policy(entity, "t", condition)
+    met = conditions.meeting(entity, "t", condition)
     sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
     return conditions.headed(sql), tuple(conditions.parameters)
 
@@ -616,6 +629,7 @@ def is_payload(entity: EntityType, name: str) -> bool:
 
 
 _MARK = re.compile("\x02([^\x03]*)\x03")
+_MEETINGS = 20
 _CHAIN = 16
 _NEXT = ",\n"
 _LEVELS = 3
