@@ -55,6 +55,7 @@ TESTS = (
     "tests/test_role_rules.py",
     "tests/test_roles.py",
     "tests/test_signin.py",
+    "tests/test_written_rights.py",
 )
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
 RESULTS = ROOT / ".mutants"

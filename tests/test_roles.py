@@ -457,7 +457,7 @@ async def test_what_is_kept_of_changes_is_bounded(company: Company) -> None:
         await company.crm.acting_as(SYSTEM).delete(Customer, [id])
     kept = session.rights.memo(company.crm.catalog.of(Customer))
     assert kept is not None
-    (written,) = [value for key, value in kept.items() if key[0] == "meeting"]
+    (written,) = [value for value in kept.values() if isinstance(value, dict)]
     assert 0 < len(written) <= 20
 
 

@@ -38,6 +38,8 @@ class Draft:
     """Changed only to make room for another one."""
     changed: tuple[str, ...] = field(default=())
     """Columns that differ, in the order of the entity."""
+    held: tuple[str, ...] = ()
+    """Relations that the change sets, to rows that the principal may read: that is looked at before it counts."""
 
     @property
     def index(self) -> int:

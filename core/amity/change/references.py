@@ -31,26 +31,29 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
     # rows of the same batch may refer to each other
     batch = {draft.id for draft in drafts if draft.before is None}
 
-    def note(draft: Draft, column: str, target: str | None) -> None:
+    def note(draft: Draft, column: str, target: str | None) -> bool:
         value, before = draft.after[column], draft.before
         if target is None or value is None or (before is not None and before[column] == value):
-            return
+            return False
         if target == entity.name and value in batch:
-            return
+            return False
         wanted[target].add(value)
         used.append((draft, column, target))
+        return True
 
     relations = [
-        (relation.column.name, relation.target)
+        (relation.column.name, relation)
         for relation in entity.to_one.values()
         if not (entity.is_staged and relation.column.name in STAGE_COLUMNS)
     ]
     generics = list(entity.generic.values())
+    # what validators are about to do, nobody knows
+    lasting = not validated(session, entity)
     for draft in drafts:
         after = draft.after
-        for column, target_name in relations:
-            if after[column] is not None:
-                note(draft, column, target_name)
+        for column, relation in relations:
+            if after[column] is not None and note(draft, column, relation.target) and lasting:
+                draft.held += (relation.name,)
         for generic in generics:
             referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)
@@ -58,7 +61,7 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         return
     names = sorted(wanted)
     held = [(catalog[name], sorted(wanted[name])) for name in names]
-    if not validated(session, entity) and rights.expect(session, held):
+    if lasting and rights.expect(session, held):
         return
     found = await rights.hold(session, held)
     alive = dict(zip(names, found, strict=True))

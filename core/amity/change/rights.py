@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,11 +12,13 @@ from ..access.errors import AccessDenied
 from ..entity import EntityType
 from ..model import ExternalId
 from ..query.conditions import compile_meeting
+from ..query.implied import is_met, lasts, left_to_ask
 from ..tree import Condition, Never
 from . import storage
 
 if TYPE_CHECKING:
     from ..crm import Session
+    from .draft import Draft
 
 EXTERNAL_ID = "external_id"
 """Not a column: rows bring it, and it is kept as an ``ExternalId``."""
@@ -113,14 +116,18 @@ def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]
         return False
     if not all(_any(session, entity, "read") for entity, _ in wanted):
         return False
-    sql, parameters = storage.holding(unit.dialect, wanted)
-    unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in wanted))
+    free: list[tuple[EntityType, Sequence[UUID]]] = []
     for entity, ids in wanted:
         condition = session.rights.rows(entity, "read")
-        if condition is not None:
-            sql, parameters = _meeting(session, entity, ids, condition)
-            # locked, a row that somebody changes meanwhile is asked as it became
-            unit.transaction.expect(sql + storage.held(unit.dialect), parameters, len(ids))
+        if condition is None:
+            free.append((entity, ids))
+            continue
+        sql, parameters = _meeting(session, entity, ids, condition)
+        # locked, a row that somebody changes meanwhile is asked as it became
+        unit.transaction.expect(sql + storage.held(unit.dialect, entity), parameters, len(ids))
+    if free:
+        sql, parameters = storage.holding(unit.dialect, free)
+        unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in free))
     return True
 
 
@@ -138,6 +145,40 @@ def _any(session: Session, entity: EntityType, verb: Verb) -> bool:
         return False
     condition = rights.check(entity, verb) if verb == "create" else rights.rows(entity, verb)
     return not isinstance(condition, Never)
+
+
+def unsure(session: Session, entity: EntityType, drafts: Sequence[Draft], verb: Verb) -> list[UUID]:
+    """The rows of drafts that have to be asked, once they are written, whether they may be what they are.
+
+    Most tell it themselves: they name their owner, and refer to what was seen to be readable.
+    """
+    condition = session.rights.check(entity, verb)
+    if condition is None:
+        return []
+    left = {held: _beyond(session, entity, verb, condition, held) for held in {draft.held for draft in drafts}}
+    return [draft.id for draft in drafts if not is_met(left[draft.held], draft.after)]
+
+
+def _beyond(
+    session: Session, entity: EntityType, verb: Verb, condition: Condition, held: tuple[str, ...]
+) -> Condition | None:
+    """What of a condition doesn't follow from referring to rows that the principal may read."""
+    rights, catalog = session.rights, session.crm.catalog
+    links = [entity.to_one[name] for name in held]
+    asked = (condition, *[rights.rows(catalog[link.target], "read") for link in links])
+    memo = rights.memo(entity)
+    key = (unsure, entity.name, verb, held)
+    kept = None if memo is None else memo.get(key)
+    if kept is not None and all(map(is_, kept[0], asked)):
+        return kept[1]  # type: ignore[no-any-return]
+    left: Condition | None = condition
+    for link, met in zip(links, asked[1:], strict=True):
+        target = catalog[link.target]
+        if met is not None and target.name != entity.name and lasts(catalog, target, met, entity):
+            left = left_to_ask(left, link.name, link.column.name, met)
+    if memo is not None:
+        memo[key] = asked, left
+    return left
 
 
 async def check_written(session: Session, entity: EntityType, ids: Sequence[UUID], verb: Verb) -> None:

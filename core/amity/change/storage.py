@@ -128,6 +128,20 @@ def _id_texts(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else next(rest) for value in values]
 
 
+def _among(kind: Kind, values: Sequence[Any], place: int, dialect: Dialect) -> tuple[str, Any]:
+    """How a column is one of the values, which are bound at a place; and what is bound.
+
+    One by itself is compared with: PostgreSQL takes an array for ten values, and so the plan for any for a bad
+    one, and would plan the statement each time.
+    """
+    given = encoded(kind, values, dialect)
+    if dialect == "postgresql":
+        if len(given) == 1:
+            return f"= ${place}::{_POSTGRESQL_TYPES[kind]}{_CASTS.get(kind, '')}", given[0]
+        return f"= ANY(${place}::{_POSTGRESQL_TYPES[kind]}[]{_casted(kind)})", given
+    return f"IN (SELECT value FROM json_each(?{place}))", orjson.dumps(given).decode()
+
+
 def join(dialect: Dialect) -> str:
     """``CROSS JOIN`` keeps SQLite's planner at the order of the tables: the few keys first."""
     return "CROSS JOIN" if dialect == "sqlite" else "JOIN"
@@ -309,22 +323,11 @@ async def select_by(
     parts += [f"({condition})"] if condition else []
     where = "".join(f" AND {part}" for part in parts)
     for chunk in chunks(list(dict.fromkeys(values))):
-        given = encoded(kind, chunk, transaction.dialect)
-        if transaction.dialect == "postgresql":
-            sql = (
-                f"SELECT {quoted(names, 't')} FROM {table_of(entity)} t "
-                f'WHERE t."{column}" = ANY($1::{_POSTGRESQL_TYPES[kind]}[]{_casted(kind)}){where} '
-                f'ORDER BY t."id"{_LOCKS[lock]}'
-            )
-            parameters: tuple[Any, ...] = (given,)
-        else:
-            sql = (
-                f"SELECT {quoted(names, 't')} FROM {table_of(entity)} t "
-                f'WHERE t."{column}" IN (SELECT value FROM json_each(?1)){where}'
-            )
-            parameters = (orjson.dumps(given).decode(),)
+        among, given = _among(kind, chunk, 1, transaction.dialect)
+        order = f' ORDER BY t."id"{_LOCKS[lock]}' if transaction.dialect == "postgresql" else ""
+        sql = f'SELECT {quoted(names, "t")} FROM {table_of(entity)} t WHERE t."{column}" {among}{where}{order}'
         decode = _decoding(entity, names, transaction.dialect)
-        for row in await transaction.fetch(sql, parameters):
+        for row in await transaction.fetch(sql, (given,)):
             decoded = decode(row)
             found[decoded["id"]] = decoded
     return found
@@ -345,15 +348,10 @@ def holding(dialect: Dialect, wanted: Sequence[tuple[EntityType, Sequence[UUID]]
     parts: list[str] = []
     parameters: list[Any] = []
     for i, (place, entity, chunk) in enumerate(asked):
-        given = _id_texts(chunk)
-        live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
-        if dialect == "postgresql":
-            found = f'= ANY(${i + 1}::uuid[]){live} ORDER BY t."id"{_LOCKS["reference"]}'
-            parameters.append(given)
-        else:
-            found = f"IN (SELECT value FROM json_each(?{i + 1})){live}"
-            parameters.append(orjson.dumps(given).decode())
-        parts.append(f'SELECT {place} AS n, t."id" FROM {table_of(entity)} t WHERE t."id" {found}')
+        among, given = _among(Kind.ID, chunk, i + 1, dialect)
+        parameters.append(given)
+        wanted_rows = f'SELECT {place} AS n, t."id" FROM {table_of(entity)} t WHERE t."id" {among}'
+        parts.append(wanted_rows + held(dialect, entity))
     sql = parts[0]
     if len(parts) > 1:
         # a lock and UNION are at odds, but for what is read apart
@@ -362,9 +360,10 @@ def holding(dialect: Dialect, wanted: Sequence[tuple[EntityType, Sequence[UUID]]
     return sql, parameters
 
 
-def held(dialect: Dialect) -> str:
-    """What a query for rows ``t`` ends with that locks them as what is referred to."""
-    return _LOCKS["reference"] if dialect == "postgresql" else ""
+def held(dialect: Dialect, entity: EntityType) -> str:
+    """What a query for rows ``t`` of an entity ends with that locks those that live as what is referred to."""
+    live = ' AND t."deleted_at" IS NULL' if entity.is_entity else ""
+    return f'{live} ORDER BY t."id"{_LOCKS["reference"]}' if dialect == "postgresql" else live
 
 
 def decode_row(entity: EntityType, names: Sequence[str], row: Sequence[Any], dialect: Dialect) -> dict[str, Any]:

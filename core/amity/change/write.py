@@ -445,7 +445,7 @@ async def _write(
         draft.after["updated_at"] = unit.now
     if created:
         await storage.insert(unit.transaction, entity, [draft.after for draft in created])
-        await rights.check_written(session, entity, [draft.id for draft in created], "create")
+        await rights.check_written(session, entity, rights.unsure(session, entity, created, "create"), "create")
     if updated:
         changed = {name for draft in updated for name in draft.changed}
         columns = [name for name in entity.columns if name in changed]
@@ -453,8 +453,8 @@ async def _write(
             unit.transaction, entity, [draft.after for draft in updated], [*columns, "version", "updated_at"]
         )
         # rows that only made room were not asked for
-        asked_for = [draft.id for draft in updated if not draft.displaced]
-        await rights.check_written(session, entity, asked_for, "update")
+        asked_for = [draft for draft in updated if not draft.displaced]
+        await rights.check_written(session, entity, rights.unsure(session, entity, asked_for, "update"), "update")
     if entity.is_staged:
         await stages.add_moves(session, entity, [*created, *updated])
     telling = Telling.of(session.crm.catalog, entity)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -242,19 +242,6 @@ class Conditions:
             return self.condition(entity, alias, condition)
         finally:
             self.policing = before
-
-    def meeting(self, entity: EntityType, alias: str, condition: Condition) -> str:
-        """A condition of the rights that changes ask of rows: written once for all changes of such principals."""
-        memo = self.rights.memo(entity)
-        if memo is None:
-            return self.of_policy(entity, alias, condition)
-        kept: dict[str, _Template] = memo.setdefault(("meeting", self.dialect.name, entity.name), {})
-        key = repr(condition)  # where 1 and true are not the same
-        if key not in kept:
-            if len(kept) >= _MEETINGS:  # those that ask for the time are others each time
-                kept.clear()
-            kept[key] = _Template(self, entity, condition)
-        return kept[key].written(self, alias)
 
     # --- conditions -----------------------------------------------------------------------------------------
 
@@ -616,11 +603,33 @@ def compile_meeting(
 
     Changes ask it of the rows that they are about to touch.
     """
-    conditions = Conditions(catalog, rights, DIALECTS[dialect])
-    chosen = conditions.dialect.among('t."id"', conditions.bind(ids, Kind.ID, many=True))
-    met = conditions.meeting(entity, "t", condition)
-    sql = f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}'
-    return conditions.headed(sql), tuple(conditions.parameters)
+    one, memo = len(ids) == 1, rights.memo(entity)
+    given: Any = ids[0] if one else ids
+    kept: dict[tuple[int, bool], _Meeting] = (
+        {} if memo is None else memo.setdefault((_Meeting, dialect, entity.name), {})
+    )
+    found = kept.get((id(condition), one))
+    if found is None:
+        if len(kept) >= _MEETINGS:  # those that ask for the time are others each time
+            kept.clear()
+        conditions = Conditions(catalog, rights, DIALECTS[dialect])
+        conditions.parameters.append(None)  # the ids: others each time, so shared with no other value
+        bound = conditions.dialect.placeholder(1, Kind.ID, not one)
+        # PostgreSQL would plan the statement each time if one were an array
+        chosen = f't."id" = {bound}' if one else conditions.dialect.among('t."id"', bound)
+        met = conditions.of_policy(entity, "t", condition)
+        sql = conditions.headed(f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}')
+        found = kept[id(condition), one] = _Meeting(condition, sql, tuple(conditions.parameters[1:]))
+    return found.sql, (stored(DIALECTS[dialect], Kind.ID, not one, given), *found.parameters)
+
+
+class _Meeting(NamedTuple):
+    """A statement of :func:`compile_meeting`; as long as it is kept, nothing else has its condition's ``id()``."""
+
+    condition: Condition
+    sql: str
+    parameters: tuple[Any, ...]
+    """Those after the ids."""
 
 
 def is_payload(entity: EntityType, name: str) -> bool:

@@ -6,8 +6,11 @@ customer, they meet it. The database can't see that, and looks the customer up a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
 
+from ..entity import Catalog, EntityType
 from ..tree import All, AnyOf, Compare, Condition, Through
 
 
@@ -46,3 +49,35 @@ def _parts(condition: Condition, kind: type[All] | type[AnyOf]) -> Sequence[Cond
     if not isinstance(condition, kind):
         return (condition,)
     return [part for item in condition.items for part in _parts(item, kind)]
+
+
+def is_met(condition: Condition | None, values: Mapping[str, Any]) -> bool:
+    """Whether a row of these values meets a condition. False where they don't tell."""
+    match condition:
+        case None:
+            return True
+        case All(items):
+            return all(is_met(item, values) for item in items)
+        case AnyOf(items):
+            return any(is_met(item, values) for item in items)
+        case Compare(column, "eq", UUID() as id):
+            return bool(values.get(column) == id)
+        case Compare(column, "isNull", True):
+            return column in values and values[column] is None
+    return False
+
+
+def lasts(catalog: Catalog, entity: EntityType, condition: Condition, written: EntityType) -> bool:
+    """Whether rows of an entity that meet a condition go on to, whatever is written of another one.
+
+    False where that can't be told.
+    """
+    match condition:
+        case All(items) | AnyOf(items):
+            return all(lasts(catalog, entity, item, written) for item in items)
+        case Compare(column):
+            return column in entity.columns
+        case Through(relation, inner):
+            target = catalog[entity.to_one[relation].target]
+            return target.name != written.name and lasts(catalog, target, inner, written)
+    return False
