@@ -123,6 +123,11 @@ class Family:
     count: int = 1
     failures: int = 0
 
+    @property
+    def given_up(self) -> bool:
+        """Whether planning failed so often that it is left alone."""
+        return self.failures >= _TRIES
+
     def find(self, values: list[Any]) -> Plan | None:
         """The plan for the request that is the first of ``values``, which become all that it needs.
 
@@ -217,13 +222,9 @@ async def planned(
     Raises :class:`~amity.database.DatabaseError` where the statement failed, but for its expressions.
     """
     session = context.session
-    rights = plan_key(session.rights)
-    if not plans.most or rights is None or session.unit is not None or len(text) > MAX_DOCUMENT:
-        return None
-    if session.principal.kind == "anonymous":
-        return None
+    rights = plannable(context, plans, text)
     shape = _shape(variables)
-    if shape is None or len(operation_name or "") > _MAX_NAMES:
+    if rights is None or shape is None or len(operation_name or "") > _MAX_NAMES:
         return None
     family = plans.family((text, operation_name, rights, shape, context.crm.database.dialect), len(text))
     values: list[Any] = [Asked(variables, session.rights)]
@@ -232,7 +233,7 @@ async def planned(
     except Exception:
         return None  # a value is wrong, which the ordinary way tells
     if plan is None:
-        if family.failures >= _TRIES:
+        if family.given_up:
             return None
         track = Track(Asked(variables, session.rights))
         try:
@@ -248,20 +249,32 @@ async def planned(
     return found
 
 
+def plannable(context: GraphQLContext, plans: Plans, text: str) -> Hashable | None:
+    """What plans depend on of the rights of whoever asks; None where a request has none."""
+    session = context.session
+    if not plans.most or session.unit is not None or len(text) > MAX_DOCUMENT:
+        return None
+    return None if session.principal.kind == "anonymous" else plan_key(session.rights)
+
+
+async def row_of(context: GraphQLContext, statement: Statement, parameters: Sequence[Any]) -> Sequence[Any] | None:
+    """The row that a statement answers with, batch fields filled in; None where one of those failed."""
+    row: Sequence[Any] = (await context.crm.database.read(statement.sql, parameters))[0]
+    if not statement.batches:
+        return row
+    texts, errors = await fill_batches(
+        context.session, statement.batches, dict(zip(statement.keys, row, strict=True)), format_batch
+    )
+    return None if errors else [texts[key] for key in statement.keys]
+
+
 async def _run(context: GraphQLContext, plan: Plan, values: Sequence[Any]) -> Answer | None:
-    statement = plan.statement
     try:
-        rows = await context.crm.database.read(statement.sql, plan.bound(values))
+        row = await row_of(context, plan.statement, plan.bound(values))
     except EvaluationError:
         return None
-    row: Sequence[Any] = rows[0]
-    if statement.batches:
-        texts, errors = await fill_batches(
-            context.session, statement.batches, dict(zip(statement.keys, row, strict=True)), format_batch
-        )
-        if errors:
-            return None
-        row = [texts[key] for key in statement.keys]
+    if row is None:
+        return None
     data: dict[str, Any] = {}
     for root in plan.roots:
         text = root.constant if root.column is None else row[root.column]

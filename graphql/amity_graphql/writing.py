@@ -20,19 +20,19 @@ from graphql.execution.get_variable_signature import get_variable_signature
 from graphql.execution.values import get_argument_values
 
 from amity import tree
-from amity.access.planned import given_rights, plan_key
+from amity.access.planned import given_rights
 from amity.entity import EntityType, Kind
 from amity.given import Given, Track, Untracked, planning
 from amity.query import Statement
 from amity.query.conditions import stored
 from amity.query.dialect import DIALECTS
-from amity.query.run import compile_for, fill_batches
+from amity.query.run import compile_for
 
 from .coerce import Coerce, Unusual, coercer
 from .executor import Executor
 from .parts import Done, GraphQLContext
-from .planning import _TRIES, MAX_DOCUMENT, Answer, Asked, Family, Plan, Plans
-from .reading import Spliced, format_batch
+from .planning import Answer, Asked, Family, Plan, Plans, plannable, row_of
+from .reading import Spliced
 
 if TYPE_CHECKING:
     from graphql import DocumentNode
@@ -93,17 +93,14 @@ async def written(
 
     None where there is no plan, or it does not hold for the request; nothing was done then.
     """
-    session = context.session
-    rights = plan_key(session.rights)
-    if not plans.most or rights is None or session.unit is not None or len(text) > MAX_DOCUMENT:
+    rights = plannable(context, plans, text)
+    if rights is None:
         return None
-    if session.principal.kind == "anonymous":
-        return None
-    asked = Asked(variables, session.rights)
+    asked = Asked(variables, context.session.rights)
     family = plans.family((WritePlan, text, operation_name, rights, context.crm.database.dialect), len(text))
     try:
         plan = family.find([asked])
-        if plan is None and family.failures < _TRIES:
+        if plan is None and not family.given_up:
             plan = _planned(context, plans, family, asked, document, text, operation_name)
         if plan is None:
             return None
@@ -163,17 +160,12 @@ async def _read(
     if family.find(values) is not plan:  # once more, as time has passed
         return None
     assert plan.kind is not None
-    many, statement, database = plan.kind[1], plan.statement, context.crm.database
-    bound = stored(DIALECTS[database.dialect], Kind.ID, many, ids if many else ids[0])
+    many, statement = plan.kind[1], plan.statement
+    bound = stored(DIALECTS[context.crm.database.dialect], Kind.ID, many, ids if many else ids[0])
     parameters = [bound if item is _ROWS else item for item in plan.bound(values)]
-    row = list((await database.read(statement.sql, parameters))[0])
-    if statement.batches:
-        texts, errors = await fill_batches(
-            context.session, statement.batches, dict(zip(statement.keys, row, strict=True)), format_batch
-        )
-        if errors:
-            return None
-        row = [texts[key] for key in statement.keys]
+    row = await row_of(context, statement, parameters)
+    if row is None:
+        return None
     return "null" if row[0] is None else cast(str, row[0])
 
 

@@ -260,7 +260,7 @@ class EntityType:
     @cached_property
     def hidden(self) -> frozenset[str]:
         """Columns that no selection names: parts of relations and money, and what the core keeps for itself."""
-        names = {relation.column.name for relation in self.to_one.values()}
+        names = set(self.link_of)
         names |= {m.amount for m in self.money.values()} | {m.currency for m in self.money.values()}
         names |= {g.type_column for g in self.generic.values()} | {g.id_column for g in self.generic.values()}
         return frozenset(names | self.internal)
@@ -277,9 +277,14 @@ class EntityType:
         return tuple(column for column in self.columns.values() if column.name not in hidden)
 
     @cached_property
+    def link_of(self) -> Mapping[str, ToOne]:
+        """To-one relations by the columns that hold their ids."""
+        return {link.column.name: link for link in self.to_one.values()}
+
+    @cached_property
     def field_of(self) -> Mapping[str, str]:
         """Columns that belong to a field of another name → that field: rights are granted by fields."""
-        found = {relation.column.name: relation.name for relation in self.to_one.values()}
+        found = {column: link.name for column, link in self.link_of.items()}
         for money in self.money.values():
             found |= {money.amount: money.name, money.currency: money.name}
         for generic in self.generic.values():

@@ -51,8 +51,9 @@ from ..tree import (
 from .dialect import identifier, literal
 from .errors import QueryError
 from .grouping import figure_kind, record_of
+from .joins import Joins
 from .orders import Key
-from .rows import MAX_JOINS, PageSql, Parent, Rows, too_many_joins
+from .rows import PageSql, Parent, Rows
 
 if TYPE_CHECKING:
     from .compile import _Compiler
@@ -94,8 +95,7 @@ class GroupSql:
         self.base = compiler.alias("b")
         if parent is not None and inline:
             compiler.known[self.base, parent.column] = parent.seen
-        self.joins: dict[tuple[str, str], tuple[EntityType, str]] = {}
-        self.tables: list[str] = []
+        self.joins = Joins(compiler, entity, self.base)
         self.values = _Columns("v")
         self.keys: dict[tuple[tuple[str, ...], str], str] = {}
         self.kinds: dict[str, Kind] = {}
@@ -124,7 +124,7 @@ class GroupSql:
     def write(self) -> PageSql:
         compiler, groups, dialect = self.compiler, self.groups, self.dialect
         slot = self.slots[2]
-        compiler.joining[self.base] = self._join
+        self.joins.begin()
         for key in groups.by:
             self._key(key)
         rows = Rows(slot, self.entity, compiler.alias("g"), distinct=False, inline=self.inline)
@@ -136,7 +136,7 @@ class GroupSql:
         met = self._having(groups.having, rows.base) if groups.having is not None else ""
         order = self._order(rows)
         grouped = self._grouped()
-        del compiler.joining[self.base]
+        self.joins.end()
         rank = f"row_number() over ({self._partition(rows)}order by {order})" if order else "1"
         head = (f"{rows.base}.pid as pid, " if self.chained else "") + f"{rank} as rn, "
         source = f"from {grouped} {rows.base}"
@@ -197,7 +197,7 @@ class GroupSql:
             head += ", p.id as pid"
         columns = "".join(f", {value} as {name}" for value, name in self.values.found.items())
         where = f" where {' and '.join(predicates)}" if predicates else ""
-        body = f"select {head}{columns} from {source}{''.join(self.tables)}{where}"
+        body = f"select {head}{columns} from {source}{self.joins.sql}{where}"
         if self.chained and parent is not None and not groups.by:
             # a parent without rows has its one group nevertheless
             body += f" union all select null, p.id{', null' * len(self.values.found)} from {parent.ids} p"
@@ -205,33 +205,11 @@ class GroupSql:
 
     # --- keys -----------------------------------------------------------------------------------------------
 
-    def _join(self, entity: EntityType, alias: str, relation: str) -> tuple[EntityType, str]:
-        """Joins the row behind a to-one relation to the rows that count, once however often it is used."""
-        compiler = self.compiler
-        compiler.follow(entity, relation)
-        if (alias, relation) not in self.joins:
-            if len(self.joins) >= MAX_JOINS:
-                raise too_many_joins(self.entity)
-            other = compiler.alias("t")
-            if relation in entity.to_one:
-                link = entity.to_one[relation]
-                target = compiler.catalog[link.target]
-                on = f'{other}."id" = {compiler.reference(alias, link)}'
-            else:
-                many = entity.to_many[relation]
-                target = compiler.catalog[many.target]
-                on = f'{other}.{identifier(many.column)} = {alias}."id"'
-            predicates = " and ".join([on, *compiler.visible(target, other)])
-            self.tables.append(f" left join {identifier(target.table)} {other} on {predicates}")
-            self.joins[alias, relation] = target, other
-            compiler.joining[other] = self._join
-        return self.joins[alias, relation]
-
     def _key(self, key: GroupKey) -> None:
         """Adds a key to the columns of ``s``; it has the same name in ``i`` and ``g``."""
         compiler, entity, alias = self.compiler, self.entity, self.base
         for step in key.path:
-            entity, alias = self._join(entity, alias, step)
+            entity, alias = self.joins.follow(entity, alias, step)
         kind = _kind(entity, key)
         value = compiler.follow_path([key.field], entity, alias)
         if key.unit is not None:
@@ -296,7 +274,7 @@ class GroupSql:
         """What a figure is of, for a row of ``s``."""
         compiler, entity = self.compiler, self.entity
         if name in entity.to_one:
-            _, other = self._join(entity, self.base, name)
+            _, other = self.joins.follow(entity, self.base, name)
             return f'{other}."id"'
         value = compiler.follow_path([name], entity, self.base)
         return value if name in entity.money or not self._is_float(name) else f"({value} + 0.0)"

@@ -19,8 +19,8 @@ from ..entity import Catalog, EntityType, Kind
 from ..tree import Field, Linked, Money, Page, Scalar, Selection
 from .dialect import DIALECTS, Dialect, identifier
 from .errors import QueryError
+from .joins import Joins
 from .orders import Orders
-from .rows import MAX_JOINS, too_many_joins
 
 Read = Callable[[Sequence[Sequence[Any]]], Sequence[Any]]
 """The values of a field, from the columns that the database answered with."""
@@ -92,27 +92,26 @@ class _Compiler(Orders):
         self.entity = entity
         self.base = self.alias("b")
         self.outputs: dict[str, int] = {}
-        self.joins: list[str] = []
-        self.joined: dict[tuple[str, str], tuple[EntityType, str]] = {}
+        self.joins = Joins(self, entity, self.base)
 
     def compile(self, page: Page, fields: Sequence[Leaf]) -> Table:
         reads = tuple(self._leaf(leaf) for leaf in fields)
-        self.joining = dict.fromkeys((self.base, *(other for _, other in self.joined.values())), self._join)
+        self.joins.begin()
         order = self.order_by(self.entity, self.base, self.keys(self.entity, page.order), backward=False)
-        self.joining.clear()
+        self.joins.end()
         predicates = self.visible(self.entity, self.base)
         if page.where is not None:
             predicates.append(self.condition(self.entity, self.base, page.where))
         where = f" where {' and '.join(predicates)}" if predicates else ""
         limit = f" limit {page.first}" if page.first is not None else ""
-        source = f"from {identifier(self.entity.table)} {self.base}{''.join(self.joins)}"
+        source = f"from {identifier(self.entity.table)} {self.base}{self.joins.sql}"
         sql = f"select {', '.join(self.outputs)} {source}{where} order by {order}{limit}"
         return Table(self.headed(sql), tuple(self.parameters), reads)
 
     def _leaf(self, leaf: Leaf) -> Read:
         entity, alias = self.entity, self.base
         for step in leaf.steps:
-            entity, alias = self._join(entity, alias, step)
+            entity, alias = self.joins.follow(entity, alias, step)
         if isinstance(leaf.field, Money):
             return self._money(entity, alias, leaf.field)
         assert isinstance(leaf.field, Scalar)
@@ -125,8 +124,7 @@ class _Compiler(Orders):
         self.use(entity, name)
         if column.references is not None:
             # a reference reads as null where its target is deleted or hidden
-            relation = next(link.name for link in entity.to_one.values() if link.column.name == name)
-            target, other = self._join(entity, alias, relation)
+            target, other = self.joins.follow(entity, alias, entity.link_of[name].name)
             return self._plain(self.dialect.id(target.prefix, f'{other}."id"'))
         value = self.value(entity, alias, name)
         match column.kind:
@@ -175,28 +173,6 @@ class _Compiler(Orders):
     def _changed(self, expression: str, change: Callable[[Any], Any]) -> Read:
         place = self._output(expression)
         return lambda columns: [None if value is None else change(value) for value in columns[place]]
-
-    def _join(self, entity: EntityType, alias: str, relation: str) -> tuple[EntityType, str]:
-        """Joins the row behind a to-one relation, once however often it is used."""
-        self.follow(entity, relation)
-        if (alias, relation) not in self.joined:
-            if len(self.joins) >= MAX_JOINS:
-                raise too_many_joins(self.entity)
-            other = self.alias("t")
-            if relation in entity.to_one:
-                link = entity.to_one[relation]
-                target = self.catalog[link.target]
-                on = f'{other}."id" = {self.reference(alias, link)}'
-            else:
-                many = entity.to_many[relation]
-                target = self.catalog[many.target]
-                on = f'{other}.{identifier(many.column)} = {alias}."id"'
-            predicates = " and ".join([on, *self.visible(target, other)])
-            self.joins.append(f" left join {identifier(target.table)} {other} on {predicates}")
-            self.joined[alias, relation] = target, other
-            if alias in self.joining:
-                self.joining[other] = self._join
-        return self.joined[alias, relation]
 
 
 __all__ = ["Leaf", "Table", "compile_columns", "leaves"]

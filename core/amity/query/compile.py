@@ -75,8 +75,9 @@ from .conditions import is_payload
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .hits import compile_search
+from .joins import MAX_JOINS, too_many_joins
 from .orders import Key
-from .rows import MAX_JOINS, PageShape, PageSql, Parent, Rows, too_many_joins
+from .rows import PageShape, PageSql, Parent, Rows
 from .statement import BatchPlan, ComputedUse, Statement, Step
 from .timeline import ENTRY, RECORD, Merged, Timelines
 
@@ -619,8 +620,7 @@ class _Compiler(Timelines):
         self.use(entity, name)
         if column.references is not None:
             # a reference reads as null where its target is deleted or hidden
-            relation = next(link.name for link in entity.to_one.values() if link.column.name == name)
-            target, other = self._join(rows, entity, alias, relation)
+            target, other = self._join(rows, entity, alias, entity.link_of[name].name)
             return self.dialect.id(target.prefix, rows.output(f'{other}."id"'))
         if is_payload(entity, name):
             rows.column(alias, name)
@@ -791,8 +791,8 @@ class _Compiler(Timelines):
         self.follow(entity, name)
         many = entity.to_many[name]
         target = self.catalog[many.target]
-        over = next((link.name for link in target.to_one.values() if link.column.name == many.column), None)
-        return target, self._parent(rows, alias, many.column, many.constant, over)
+        over = target.link_of.get(many.column)
+        return target, self._parent(rows, alias, many.column, many.constant, over.name if over else None)
 
     def _timeline(self, rows: Rows, entity: EntityType, alias: str, item: Timeline) -> str:
         merged = self.sources(entity, item, self.slot)

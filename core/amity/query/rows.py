@@ -7,16 +7,8 @@ from dataclasses import dataclass, field
 from ..entity import EntityType
 from ..tree import Page
 from .dialect import identifier
-from .errors import QueryError
 from .orders import Key
 from .timeline import Merged
-
-MAX_JOINS = 50
-"""To-one relations that one page of rows can follow. SQLite joins 64 tables."""
-
-
-def too_many_joins(entity: EntityType) -> QueryError:
-    return QueryError(f"follows more than {MAX_JOINS} to-one relations of {entity.name}; ask for fewer")
 
 
 @dataclass
