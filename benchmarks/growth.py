@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [--scales 0.1 1 10] [--seconds 3] [--rounds 3] [--folder .bench]
 
-One connection asks, so that a figure is the time of one request, over HTTP; the median of each turn, and of the
-turns. Scale 1 has 1,000,000 interactions.
+One connection asks, so that a figure is the time of one request, over HTTP; the median of each round, and of the
+rounds. The companies take turns. Scale 1 has 1,000,000 interactions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from amity import Crm
 
 from .company import Size
 from .operations import OPERATIONS
-from .reads import CONTENDERS, Server, known, postgresql, prepare, turn
+from .reads import CONTENDERS, Server, Turns, known, postgresql, prepare, round_of
 from .server import SETTINGS
 
 OURS = next(item for item in CONTENDERS if item.name == "amity")
@@ -38,11 +38,12 @@ async def measure(urls: list[str], rounds: int, seconds: float) -> dict[str, lis
         for number in range(1, rounds + 1):
             for place, operation in enumerate(OPERATIONS):
                 print(f"round {number} of {rounds}: {operation.name}", file=sys.stderr, flush=True)
-                for at, (server, (tokens, ids)) in enumerate(zip(servers, asked, strict=True)):
-                    seen = await turn(
-                        server, place, OURS, tokens[OURS.role], ids[OURS.role][operation.of], 1, seconds
-                    )
-                    figures[operation.name][at].append(seen.p50)
+                turns = [
+                    Turns(server, place, OURS, tokens[OURS.role], ids[operation.of])
+                    for server, (tokens, ids) in zip(servers, asked, strict=True)
+                ]
+                for found, seen in zip(figures[operation.name], await round_of(turns, 1, seconds), strict=True):
+                    found.append(seen.p50)
     return {name: [statistics.median(item) for item in found] for name, found in figures.items()}
 
 

@@ -4,9 +4,10 @@
 
 The limit is a bare Starlette endpoint behind the same session check, in which asyncpg passes on the JSON that a
 hand-written statement builds. Plain is the same schema with Strawberry's resolvers and data loaders on Tortoise.
-One server process each, never under load at the same time; an administrator, and an
-agent who is limited to the own team. Answers are compared before anything is timed. The company is made once and
-kept in the folder.
+One server process each, never under load at the same time, but by turns of half a second, so that what else the
+machine does concerns all alike. An administrator asks, and an agent who is limited to the own team; records by
+their ids are the same for all. Answers are compared before anything is timed. The company is made once and kept in
+the folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -58,6 +60,8 @@ CONTENDERS = (
     Contender("plain", "plain", "admin"),
 )
 KINDS = ("limit", "amity", "plain")
+TURN = 0.5
+"""Seconds of a turn, at least."""
 
 
 @dataclass(frozen=True)
@@ -121,20 +125,20 @@ async def sign_up(crm: Crm) -> None:
         await session.run("assign_role", [{"user": email, "role": role}])
 
 
-Ids = dict[str, dict[str, list[str]]]
-"""For each role, by entity: ids of records that it can see."""
+Ids = dict[str, list[str]]
+"""By entity: ids of records that both roles can see."""
 
 
 async def known(crm: Crm) -> tuple[dict[str, str], Ids]:
-    """For each role: a session's token, and ids."""
-    tokens: dict[str, str] = {}
-    ids: Ids = {}
-    for role, email in ROLES.items():
-        tokens[role] = await crm.access.sign_in(email, PASSWORD, user_agent="benchmark")
-        session = crm.acting_as(await crm.access.user(email))
-        for entity in {item.of for item in OPERATIONS}:
-            rows = await session.find(entity).select("id").order_by("created_at").first(2000).all()
-            ids.setdefault(role, {})[entity] = [row["id"] for row in rows]
+    """For each role a session's token; and ids."""
+    tokens = {
+        role: await crm.access.sign_in(email, PASSWORD, user_agent="benchmark") for role, email in ROLES.items()
+    }
+    session = crm.acting_as(await crm.access.user(ROLES["agent"]))
+    ids = {}
+    for entity in {item.of for item in OPERATIONS}:
+        rows = await session.find(entity).select("id").order_by("created_at").first(2000).all()
+        ids[entity] = [row["id"] for row in rows]
     return tokens, ids
 
 
@@ -143,7 +147,7 @@ async def statements(crm: Crm, ids: Ids) -> dict[str, int]:
     found = {}
     for item in OPERATIONS:
         session = crm.acting_as(await crm.access.user(ROLES["agent"]))
-        variables = item.variables(random.Random(1), ids["agent"][item.of])
+        variables = item.variables(random.Random(1), ids[item.of])
         with recorded() as seen:
             result = await execute(crm, session, item.document, variables)
         assert not result.errors, result.errors
@@ -184,31 +188,66 @@ class Server:
         return load.request(path, orjson.dumps(body), f"cookie: amity_session={token}\r\n")
 
 
-async def turn(
-    server: Server,
-    place: int,
-    contender: Contender,
-    token: str,
-    ids: Sequence[str],
-    connections: int,
-    seconds: float,
-) -> Figures:
-    operation, chance = OPERATIONS[place], random.Random(place)
-    messages = [
-        server.message(place, operation, operation.variables(chance, ids), token)
-        for _ in range(50 if operation.writes else 8 if "lifecycle" in operation.variables(chance, ids) else 2000)
-    ]
-    await load.run(server.port, lambda: chance.choice(messages), connections, min(1.0, seconds))
-    before = server.cpu()
-    seen = await load.run(server.port, lambda: chance.choice(messages), connections, seconds)
-    spent = server.cpu() - before
-    if seen.failed:
-        raise RuntimeError(f"{contender.name}: {seen.failed} answers failed, like {seen.last[:500]!r}")
-    ordered = sorted(seen.seconds)
-    count = len(ordered)
-    return Figures(
-        count / seconds, 1000 * ordered[count // 2], 1000 * ordered[int(count * 0.99)], 1000 * spent / count
-    )
+class Turns:
+    """What a contender does with one operation, turn after turn."""
+
+    def __init__(self, server: Server, place: int, contender: Contender, token: str, ids: Sequence[str]) -> None:
+        operation = OPERATIONS[place]
+        self._server = server
+        self._name = contender.name
+        self._chance = random.Random(place)
+        few = "lifecycle" in operation.variables(self._chance, ids)
+        self._messages = [
+            server.message(place, operation, operation.variables(self._chance, ids), token)
+            for _ in range(50 if operation.writes else 8 if few else 2000)
+        ]
+        self._took: list[float] = []
+        self._turn = TURN
+        self._length = 0.0
+        self._cpu = 0.0
+
+    async def warm_up(self, connections: int, seconds: float) -> None:
+        took = sorted(await self._load(connections, seconds))
+        # where a request takes long, a turn that ends while most are under way tells little
+        self._turn = max(TURN, 10 * took[len(took) // 2])
+
+    def is_done(self, seconds: float) -> bool:
+        """Whether all turns together took so long, or would with half of one more."""
+        return self._length + self._turn / 2 >= seconds
+
+    async def take(self, connections: int) -> None:
+        cpu, start = self._server.cpu(), time.perf_counter()
+        self._took += await self._load(connections, self._turn)
+        self._length += time.perf_counter() - start
+        self._cpu += self._server.cpu() - cpu
+
+    async def _load(self, connections: int, seconds: float) -> list[float]:
+        seen = await load.run(self._server.port, lambda: self._chance.choice(self._messages), connections, seconds)
+        if seen.failed:
+            raise RuntimeError(f"{self._name}: {seen.failed} answers failed, like {seen.last[:500]!r}")
+        return seen.seconds
+
+    def figures(self) -> Figures:
+        """Of all turns so far."""
+        ordered, count = sorted(self._took), len(self._took)
+        return Figures(
+            count / self._length,
+            1000 * ordered[count // 2],
+            1000 * ordered[int(count * 0.99)],
+            1000 * self._cpu / count,
+        )
+
+
+async def round_of(contenders: Sequence[Turns], connections: int, seconds: float) -> list[Figures]:
+    """Figures of each, of about so many seconds; they take turns, each time another one first."""
+    for contender in contenders:
+        await contender.warm_up(connections, min(1.0, seconds))
+    left = list(contenders)
+    while left:
+        for contender in left:
+            await contender.take(connections)
+        left = [contender for contender in (*left[1:], left[0]) if not contender.is_done(seconds)]
+    return [contender.figures() for contender in contenders]
 
 
 def _able(operation: Operation) -> tuple[str, ...]:
@@ -255,7 +294,7 @@ async def compare(database: str, servers: dict[str, Server], tokens: dict[str, s
     chance = random.Random(11)
     for place, operation in enumerate(OPERATIONS):
         for _ in range(4):
-            variables = operation.variables(chance, ids["admin"][operation.of])
+            variables = operation.variables(chance, ids[operation.of])
             answers = {
                 kind: orjson.loads(
                     await load.answer(server.port, server.message(place, operation, variables, tokens["admin"]))
@@ -304,24 +343,14 @@ async def measure(url: str, rounds: int, seconds: float, connections: int, only:
         figures: dict[int, dict[str, list[Figures]]] = {}
         for number in range(1, rounds + 1):
             for place, operation in enumerate(OPERATIONS):
-                for contender in CONTENDERS:
-                    if only not in operation.name or contender.kind not in _able(operation):
-                        continue
-                    print(
-                        f"round {number} of {rounds}: {operation.name}: {contender.name}",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                    role = contender.role
-                    seen = await turn(
-                        servers[contender.kind],
-                        place,
-                        contender,
-                        tokens[role],
-                        ids[role][OPERATIONS[place].of],
-                        connections,
-                        seconds,
-                    )
+                if only not in operation.name:
+                    continue
+                print(f"round {number} of {rounds}: {operation.name}", file=sys.stderr, flush=True)
+                able = [contender for contender in CONTENDERS if contender.kind in _able(operation)]
+                turns = [
+                    Turns(servers[item.kind], place, item, tokens[item.role], ids[operation.of]) for item in able
+                ]
+                for contender, seen in zip(able, await round_of(turns, connections, seconds), strict=True):
                     figures.setdefault(place, {}).setdefault(contender.name, []).append(seen)
     print(HEAD)
     for place, found in figures.items():
@@ -330,7 +359,7 @@ async def measure(url: str, rounds: int, seconds: float, connections: int, only:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each contender in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--connections", type=int, default=16)
