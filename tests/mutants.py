@@ -42,6 +42,7 @@ TESTS = (
     "tests/test_access_writes.py",
     "tests/test_aggregates.py",
     "tests/test_changes.py",
+    "tests/test_circles.py",
     "tests/test_columns.py",
     "tests/test_edges.py",
     "tests/test_granting.py",

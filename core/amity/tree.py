@@ -230,11 +230,22 @@ class Reaches:
 
 
 @dataclass(frozen=True)
+class Ancestors:
+    """All rows that an entity's relations to itself lead to, one after the other, exist and meet the condition.
+
+    A row may be among them itself. It is for the conditions of rights; there is no filter for it.
+    """
+
+    relations: tuple[str, ...]
+    condition: Condition
+
+
+@dataclass(frozen=True)
 class Never:
     """False for every row: what a principal without rights sees."""
 
 
-Condition = All | AnyOf | Not | Compare | Through | Quantified | Reaches | Never
+Condition = All | AnyOf | Not | Compare | Through | Quantified | Reaches | Ancestors | Never
 
 # --- pages ---------------------------------------------------------------------------------------------------
 

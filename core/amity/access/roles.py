@@ -18,7 +18,7 @@ from uuid import UUID
 from ..entity import Catalog, EntityType
 from ..given import Given, Track, late
 from ..model import Team, User
-from ..tree import All, AnyOf, Compare, Condition, Never, Not, Placeholder, Quantified, Reaches, Through
+from ..tree import All, Ancestors, AnyOf, Compare, Condition, Never, Not, Placeholder, Quantified, Reaches, Through
 from .errors import AccessDenied
 from .principal import Facts, HeldRole, Principal
 from .rights import NOTHING_SET, Everything, Rights, Verb
@@ -399,11 +399,11 @@ class _Rules:
         """What rows must meet because of what they belong to: that it can be read."""
         here = (*below, entity.name)
         found: list[Condition] = []
-        for relation in entity.to_one.values():
-            if relation.on_delete != "CASCADE" or relation.target in here:
+        parents = [relation for relation in entity.to_one.values() if relation.on_delete == "CASCADE"]
+        for relation in parents:
+            if relation.target == entity.name:
                 continue
-            target = self._catalog[relation.target]
-            readable = self._readable(target, here) if self.granted(target, "read") else NOBODY
+            readable = self._above(self._catalog[relation.target], here)
             if readable is not None:
                 found.append(
                     _unless_empty(relation.column.name, relation.column.nullable, Through(relation.name, readable))
@@ -414,7 +414,35 @@ class _Rules:
             if len(granted) < len(reference.targets) or any(item is not None for item in targets.values()):
                 reached = Reaches(reference.name, targets, alive=entity.is_entity)
                 found.append(_unless_empty(reference.id_column, reference.nullable, reached))
+        above = tuple(relation.name for relation in parents if relation.target == entity.name)
+        rules = [grant.rows for grant in self._grants(entity, "read")]
+        readable = _all([self._any(entity, rules, below), *found]) if above else None
+        if readable is not None:
+            found.append(Ancestors(above, readable))
         return found
+
+    def _above(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
+        """What rows must meet for those that belong to them to be read."""
+        if not self.granted(entity, "read"):
+            return NOBODY
+        if entity.name not in below:
+            return self._readable(entity, below)
+        # entities that belong to each other in a circle: of rows that come up once more nothing is asked
+        return None if self._unlimited(entity) else NOBODY
+
+    def _unlimited(self, entity: EntityType) -> bool:
+        """Whether every row may be read, with all that rows belong to, however far away."""
+        left = [entity.name]
+        for name in left:  # it grows
+            each = self._catalog[name]
+            if self.owns(each):
+                continue
+            if self._any(each, [grant.rows for grant in self._grants(each, "read")], ()) is not None:
+                return False
+            parents = [relation.target for relation in each.to_one.values() if relation.on_delete == "CASCADE"]
+            generic = [target for reference in each.generic.values() for target in reference.targets]
+            left += [target for target in dict.fromkeys((*parents, *generic)) if target not in left]
+        return True
 
     # --- fields ---------------------------------------------------------------------------------------------
 
@@ -560,6 +588,8 @@ def filled(condition: Condition, facts: Facts | _GivenFacts, now: Now) -> Condit
                 name: None if inner is None else filled(inner, facts, now) for name, inner in targets.items()
             }
             return Reaches(reference, reached, alive)
+        case Ancestors(relations, inner):
+            return Ancestors(relations, filled(inner, facts, now))
         case Not(inner):
             return NOBODY if _lacks(inner, facts) else Not(filled(inner, facts, now))
         case Quantified(relation, quantifier, inner):
@@ -585,7 +615,7 @@ def placeholders(condition: Condition) -> frozenset[str]:
     match condition:
         case All(items) | AnyOf(items):
             return frozenset().union(*(placeholders(item) for item in items))
-        case Not(inner) | Through(_, inner) | Quantified(_, _, inner):
+        case Not(inner) | Through(_, inner) | Quantified(_, _, inner) | Ancestors(_, inner):
             return placeholders(inner)
         case Reaches(_, targets):
             return frozenset().union(*(placeholders(inner) for inner in targets.values() if inner is not None))

@@ -16,7 +16,7 @@ from ..contracts import ChangeResult
 from ..crm import Crm
 from ..entity import EntityType
 from ..model import ApiKey, Grant, PermissionGrant, Role, RoleMember, User
-from ..tree import All, AnyOf, Compare, Condition, Not, Quantified, Reaches, Through
+from ..tree import All, Ancestors, AnyOf, Compare, Condition, Not, Quantified, Reaches, Through
 from .app import App
 
 
@@ -124,6 +124,8 @@ def told(condition: Condition) -> str:
         case Reaches(reference, targets):
             kinds = [name if inner is None else f"{name} with {told(inner)}" for name, inner in targets.items()]
             return f"{reference} is {' or '.join(kinds) or 'nothing'}"
+        case Ancestors(relations, inner):
+            return f"every {' and '.join(relations)} above it: {told(inner)}"
     return "never"
 
 

@@ -32,6 +32,7 @@ from ..tree import (
     Aggregated,
     Aggregation,
     All,
+    Ancestors,
     AnyLinked,
     AnyOf,
     Batched,
@@ -708,6 +709,8 @@ class _Compiler(Timelines):
                 rows.used |= {generic.type_column: None, generic.id_column: None}
             case Quantified():
                 rows.used["id"] = None
+            case Ancestors(relations):
+                rows.used |= {entity.to_one[name].column.name: None for name in relations}
 
     def _linked(self, rows: Rows, entity: EntityType, alias: str, name: str, fields: Selection) -> str:
         target, other = self._join(rows, entity, alias, name)

@@ -20,7 +20,7 @@ from ..entity.expression import Field as Path
 from ..entity.kinds import kind_of
 from ..given import Given, gathered, late, now
 from ..model import Event
-from ..tree import All, AnyOf, Compare, Condition, Moment, Never, Not, Quantified, Reaches, Through
+from ..tree import All, Ancestors, AnyOf, Compare, Condition, Moment, Never, Not, Quantified, Reaches, Through
 from .dialect import DIALECTS, Dialect, identifier, literal
 from .errors import QueryError
 from .implied import left_to_ask
@@ -268,6 +268,9 @@ class Conditions:
             case Reaches():
                 with self._deeper():
                     return self._reaches(entity, alias, condition)
+            case Ancestors(relations, inner):
+                with self._deeper():
+                    return self._ancestors(entity, alias, relations, inner)
         raise TypeError(f"{condition!r} is no condition")
 
     @contextmanager
@@ -388,6 +391,24 @@ class Conditions:
                 self.timeless = before
             choices.append(f"({kind} = {literal(target.code)} and {there})")
         return _balanced("or", choices, "false")
+
+    def _ancestors(self, entity: EntityType, alias: str, relations: Sequence[str], inner: Condition) -> str:
+        """The rows above are collected by their ids, each once: some data lead in a circle, too."""
+        links = [entity.to_one[name] for name in relations]
+        above, row, seen = self.alias("u"), self.alias(), self.alias("u")
+        start = " union ".join(f"select {self.reference(alias, link)}" for link in links)
+        columns = [f"{row}.{identifier(link.column.name)}" for link in links]
+        source = f'from {identifier(entity.table)} {row} join {above} on {row}."id" = {above}.id'
+        climb = f"{above}(id) as ({start} union {self.dialect.each(columns, source)})"
+
+        def met(other: str) -> list[str]:
+            return [*self.visible(entity, other), self.condition(entity, other, inner)]
+
+        self.depth += 1
+        there = self._found(entity, "id", f"{seen}.id", met)
+        self.depth -= 1
+        outside = f"select 1 from {above} {seen} where {seen}.id is not null and not {there}"
+        return f"not exists (with recursive {climb} {outside})"
 
     def _found(self, target: EntityType, column: str, value: str, met: Callable[[str], Sequence[str]]) -> str:
         """Whether there is a row that has a value in a column, and meets what ``met`` says of its alias.

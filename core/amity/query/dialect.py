@@ -54,6 +54,10 @@ class Dialect:
         """Whether the expression is one of a bound list."""
         raise NotImplementedError
 
+    def each(self, columns: Sequence[str], source: str) -> str:
+        """The values of several columns as rows of one, where ``source`` is the recursive part of a table."""
+        raise NotImplementedError
+
     def different(self, expression: str, placeholder: str) -> str:
         """``ne``: null is different from everything but null."""
         raise NotImplementedError
@@ -179,6 +183,9 @@ class SQLiteDialect(Dialect):
 
     def among(self, expression: str, placeholder: str) -> str:
         return f"{expression} in (select value from json_each({placeholder}))"
+
+    def each(self, columns: Sequence[str], source: str) -> str:
+        return " union ".join(f"select {column} {source}" for column in columns)
 
     def different(self, expression: str, placeholder: str) -> str:
         return f"{expression} is not {placeholder}"
@@ -329,6 +336,9 @@ class PostgreSQLDialect(Dialect):
 
     def among(self, expression: str, placeholder: str) -> str:
         return f"{expression} = any({placeholder})"
+
+    def each(self, columns: Sequence[str], source: str) -> str:
+        return f"select unnest(array[{', '.join(columns)}]) {source}"
 
     def different(self, expression: str, placeholder: str) -> str:
         return f"{expression} is distinct from {placeholder}"
