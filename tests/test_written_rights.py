@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
@@ -44,10 +47,12 @@ PHONE = {"interactions": {"none": {"channel": {"eq": "phone"}}}}
 
 
 async def _freeing(context: Context, rows: Sequence[Proposed]) -> Sequence[Problem]:
-    """Frees the customers of some deals, which no validator should."""
+    """Gives away the customers of some deals, and some deals, which no validator should."""
     for row in rows:
         if row.after is not None and row.after["name"] == "free":
             await context.session.update(Customer, [Update(row.after["customer_id"], {"owner_id": None})])
+        if row.before is not None and row.after is not None and row.after["name"] == "given away":
+            await context.session.update(Deal, [Update(row.id, {"owner_id": None})])
     return []
 
 
@@ -60,7 +65,7 @@ class Talk(Plugin):
         return [expression(Customer, "talk_time", Sum("interactions.duration_seconds"))]
 
     def needs(self) -> Sequence[Need]:
-        return [Need(Customer, {"read", "update"})]
+        return [Need(entity, {"read", "update"}) for entity in (Customer, Deal, Stage, Pipeline)]
 
     def validators(self) -> Sequence[Validator]:
         return [Validator(Deal, ["name", "customer_id"], _freeing)]
@@ -191,6 +196,85 @@ async def test_a_validator_may_change_what_is_referred_to(company: Company) -> N
     assert await asked(session, Deal, [deal])
     with pytest.raises(AccessDenied, match="may not create such deals"):
         await session.create(Deal, [{**deal, "name": "free"}])
+
+
+async def test_a_validator_may_change_what_is_updated(company: Company) -> None:
+    session = writer(company, "mia", {Customer: "all", Deal: "own", Stage: "all", Pipeline: "all"})
+    (stage,) = [row["id"] for row in await session.find(Stage).select("id").all()]
+    deal = {"name": "kept", "stage_id": stage, "owner_id": company.users["mia"]}
+    (id,) = ids(await session.create(Deal, [deal]))
+    assert not (await session.update(Deal, [Update(id, {"name": "mine"})])).errors
+    with pytest.raises(AccessDenied, match="may not update such deals"):
+        await session.update(Deal, [Update(id, {"name": "given away"})])
+    await company.crm.acting_as(SYSTEM).delete(Deal, [id])
+
+
+async def test_what_a_rule_asks_relative_to_now_moves_on(company: Company) -> None:
+    """The statement that asks it is made anew each time: an hour is over soon after it was not."""
+    rule = {"occurred_at": {"lastHours": 1}}
+    session = writer(company, "mia", {Interaction: rule, Customer: "all"})
+    system = company.crm.acting_as(SYSTEM)
+    soon = datetime.now(UTC) - timedelta(hours=1, seconds=-0.5)
+    talks = [{**TALK, "occurred_at": when} for when in (datetime.now(UTC), soon)]
+    recent, old = ids(await system.create(Interaction, talks))
+    assert not (await session.update(Interaction, [Update(recent, {"subject": "x"})])).errors
+    await asyncio.sleep(1)
+    again = company.crm.acting_as(session.principal)
+    assert [error.code for error in (await again.update(Interaction, [Update(old, {"subject": "x"})])).errors] == [
+        "not_found"
+    ]
+    with pytest.raises(AccessDenied, match="may not create such interactions"):
+        await again.create(Interaction, [{**TALK, "occurred_at": soon}])
+    await system.delete(Interaction, [recent, old])
+
+
+async def test_a_number_is_no_truth(company: Company) -> None:
+    """In Python, 1 and true are equal; in JSON they are not."""
+    crm, mine = company.crm, company.customers["mia"]
+    system = crm.acting_as(SYSTEM)
+    assert not (await system.update(Customer, [Update(mine, {"custom_fields": {"vip": True}})])).errors
+
+    def vip(value: Any) -> dict[str, Any]:
+        return {"custom_fields": {"path": "vip", "eq": value}}
+
+    for value, allowed in ((True, True), (1, False)):
+        roles = (
+            role(crm, {Customer: vip(True), Interaction: "all", User: "all"}),
+            role(crm, {Interaction: {"customer": vip(value)}}, "create", name="talk"),
+        )
+        session = crm.acting_as(company.principal("mia", *roles))
+        row = {**TALK, "customer_id": mine}
+        if allowed:
+            assert not await asked(session, Interaction, [row])
+            continue
+        with pytest.raises(AccessDenied, match="may not create such interactions"):
+            await session.create(Interaction, [row])
+    assert not (await system.update(Customer, [Update(mine, {"custom_fields": {}})])).errors
+
+
+async def test_what_is_referred_to_is_locked_in_one_order(company: Company, server_url: str | None) -> None:
+    """Else two changes could wait for each other. While the customer is taken, the deal after it is free."""
+    if server_url is None:
+        return  # SQLite has one writer
+    crm, mine = company.crm, company.customers["mia"]
+    system = crm.acting_as(SYSTEM)
+    (stage, *_) = [row["id"] for row in await system.find(Stage).select("id").all()]
+    deal = {"name": "x", "stage_id": stage, "owner_id": company.users["mia"]}
+    (id,) = ids(await system.create(Deal, [deal]))
+    session = writer(company, "mia", {Customer: "all", Deal: "own", Interaction: "all", Stage: "all"})
+    holder = await asyncpg.connect(crm.database.url)
+    async with holder.transaction():
+        await holder.execute("select 1 from core_customer where id = $1 for update", mine)
+        row = {**TALK, "customer_id": mine, "deal_id": id}
+        waiting = asyncio.create_task(session.create(Interaction, [row]))
+        blocked = "select count(*) from pg_stat_activity, pg_sleep(0.01) where wait_event_type = 'Lock'"
+        while (await crm.database.read(f"{blocked} and datname = current_database()"))[0][0] == 0:
+            assert not waiting.done()
+        assert not waiting.done()
+        await holder.execute("select 1 from core_deal where id = $1 for update nowait", id)
+    await holder.close()
+    await system.delete(Interaction, ids(await waiting))
+    await system.delete(Deal, [id])
 
 
 async def test_what_was_referred_to_before_is_asked(company: Company) -> None:

@@ -199,6 +199,23 @@ class Compare:
     keys: tuple[str, ...] = ()
     """In a JSON column: the keys that lead to what is compared, a text, a number, true or false."""
 
+    def __eq__(self, other: object) -> bool:
+        """In JSON, 1 and true are not the same."""
+        if not isinstance(other, Compare):
+            return NotImplemented
+        asked = (self.field, self.operator, self.keys) == (other.field, other.operator, other.keys)
+        return asked and _alike(self.value, other.value)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
+
 
 @dataclass(frozen=True)
 class Through:

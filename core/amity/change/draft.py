@@ -39,11 +39,16 @@ class Draft:
     changed: tuple[str, ...] = field(default=())
     """Columns that differ, in the order of the entity."""
     held: tuple[str, ...] = ()
-    """Relations that the change sets, to rows that the principal may read: that is looked at before it counts."""
+    """Relations that the change sets, to rows that the principal may read, as far as nobody else has a say."""
 
     @property
     def index(self) -> int:
         return self.item.index
+
+    @property
+    def written(self) -> Mapping[str, Any]:
+        """The columns that are written."""
+        return self.after if self.before is None else {name: self.after[name] for name in self.changed}
 
     def differs(self, column: str) -> bool:
         """Whether the change sets this column to something else than it was."""

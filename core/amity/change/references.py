@@ -41,19 +41,19 @@ async def check(session: Session, entity: EntityType, drafts: Sequence[Draft], r
         used.append((draft, column, target))
         return True
 
-    relations = [
-        (relation.column.name, relation)
-        for relation in entity.to_one.values()
-        if not (entity.is_staged and relation.column.name in STAGE_COLUMNS)
+    links = [
+        (column, link)
+        for column, link in entity.link_of.items()
+        if not (entity.is_staged and column in STAGE_COLUMNS)
     ]
     generics = list(entity.generic.values())
     # what validators are about to do, nobody knows
     lasting = not validated(session, entity)
     for draft in drafts:
         after = draft.after
-        for column, relation in relations:
-            if after[column] is not None and note(draft, column, relation.target) and lasting:
-                draft.held += (relation.name,)
+        for column, link in links:
+            if after[column] is not None and note(draft, column, link.target) and lasting:
+                draft.held += (link.name,)
         for generic in generics:
             referred = catalog.by_code(after[generic.type_column])
             note(draft, generic.id_column, referred.name if referred else None)

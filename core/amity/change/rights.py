@@ -116,18 +116,15 @@ def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]
         return False
     if not all(_any(session, entity, "read") for entity, _ in wanted):
         return False
-    free: list[tuple[EntityType, Sequence[UUID]]] = []
-    for entity, ids in wanted:
+    for entity, ids in wanted:  # one after the other, as all units lock them
         condition = session.rights.rows(entity, "read")
         if condition is None:
-            free.append((entity, ids))
-            continue
-        sql, parameters = _meeting(session, entity, ids, condition)
-        # locked, a row that somebody changes meanwhile is asked as it became
-        unit.transaction.expect(sql + storage.held(unit.dialect, entity), parameters, len(ids))
-    if free:
-        sql, parameters = storage.holding(unit.dialect, free)
-        unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in free))
+            sql, parameters = storage.holding(unit.dialect, [(entity, ids)])
+        else:
+            sql, parameters = _meeting(session, entity, ids, condition)
+            # locked, a row that somebody changes meanwhile is asked as it became
+            sql += storage.held(unit.dialect, entity)
+        unit.transaction.expect(sql, parameters, len(ids))
     return True
 
 
@@ -150,13 +147,13 @@ def _any(session: Session, entity: EntityType, verb: Verb) -> bool:
 def unsure(session: Session, entity: EntityType, drafts: Sequence[Draft], verb: Verb) -> list[UUID]:
     """The rows of drafts that have to be asked, once they are written, whether they may be what they are.
 
-    Most tell it themselves: they name their owner, and refer to what was seen to be readable.
+    Most tell it themselves, by what is written: they name their owner, and refer to what was seen to be readable.
     """
     condition = session.rights.check(entity, verb)
     if condition is None:
         return []
     left = {held: _beyond(session, entity, verb, condition, held) for held in {draft.held for draft in drafts}}
-    return [draft.id for draft in drafts if not is_met(left[draft.held], draft.after)]
+    return [draft.id for draft in drafts if not is_met(left[draft.held], draft.written)]
 
 
 def _beyond(

@@ -631,17 +631,19 @@ def compile_meeting(
     )
     found = kept.get((id(condition), one))
     if found is None:
-        if len(kept) >= _MEETINGS:  # those that ask for the time are others each time
-            kept.clear()
         conditions = Conditions(catalog, rights, DIALECTS[dialect])
-        conditions.parameters.append(None)  # the ids: others each time, so shared with no other value
-        bound = conditions.dialect.placeholder(1, Kind.ID, not one)
-        # PostgreSQL would plan the statement each time if one were an array
-        chosen = f't."id" = {bound}' if one else conditions.dialect.among('t."id"', bound)
         met = conditions.of_policy(entity, "t", condition)
+        # the ids are others each time, so they share their place with no other value
+        place = conditions.dialect.placeholder(len(conditions.parameters) + 1, Kind.ID, not one)
+        # PostgreSQL would plan the statement each time if one were an array
+        chosen = f't."id" = {place}' if one else conditions.dialect.among('t."id"', place)
         sql = conditions.headed(f'select t."id" from {identifier(entity.table)} t where {chosen} and {met}')
-        found = kept[id(condition), one] = _Meeting(condition, sql, tuple(conditions.parameters[1:]))
-    return found.sql, (stored(DIALECTS[dialect], Kind.ID, not one, given), *found.parameters)
+        found = _Meeting(condition, sql, tuple(conditions.parameters))
+        if "now" not in vars(conditions):  # what was asked relative to now is bound as of now
+            if len(kept) >= _MEETINGS:  # those that compare with the time itself are others each time
+                kept.clear()
+            kept[id(condition), one] = found
+    return found.sql, (*found.parameters, stored(DIALECTS[dialect], Kind.ID, not one, given))
 
 
 class _Meeting(NamedTuple):
@@ -650,7 +652,7 @@ class _Meeting(NamedTuple):
     condition: Condition
     sql: str
     parameters: tuple[Any, ...]
-    """Those after the ids."""
+    """Those before the ids."""
 
 
 def is_payload(entity: EntityType, name: str) -> bool:
