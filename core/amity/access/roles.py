@@ -423,8 +423,6 @@ class _Rules:
 
     def _above(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
         """What rows must meet for those that belong to them to be read."""
-        if not self.granted(entity, "read"):
-            return NOBODY
         if entity.name not in below:
             return self._readable(entity, below)
         # entities that belong to each other in a circle: of rows that come up once more nothing is asked
