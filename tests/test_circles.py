@@ -28,7 +28,8 @@ from amity import (
     Update,
     User,
 )
-from amity.access import Facts
+from amity.access import Facts, Role, TypeGrant, Verb
+from amity.access.roles import RolePolicy
 from amity.cli.access import told
 from amity.entity import Record
 from amity.testing import make_crm
@@ -107,6 +108,22 @@ class Sticker(Entity):
     options = EntityOptions(prefix="sti", api=EDITABLE)
 
 
+class Sitting(Plugin):
+    """Brings an entity of its own."""
+
+    name = "sitting"
+
+    def entities(self) -> Sequence[type[Record]]:
+        return [Nap]
+
+
+class Nap(Entity):
+    """Nobody's."""
+
+    name = fields.CharField(max_length=100)
+    options = EntityOptions(prefix="nap", api=EDITABLE)
+
+
 class House:
     """Mia and Jo with a customer each."""
 
@@ -147,7 +164,7 @@ class House:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(server_url: str | None) -> AsyncIterator[House]:
-    async with make_crm([Circles], server_url=server_url) as crm:
+    async with make_crm([Circles, Sitting], server_url=server_url) as crm:
         house = House(crm)
         await house.fill()
         yield house
@@ -251,6 +268,18 @@ async def test_a_label_on_what_belongs_to_a_hidden_label_is_hidden(house: House)
     everything = house.reader("mia", **others, Customer="all")
     assert len(await house.seen(everything, Label)) == 4
     assert len(await house.seen(everything, Sticker)) == 2
+
+
+async def test_a_plugin_needs_no_grant_of_its_own_for_what_may_lead_there(house: House) -> None:
+    """Labels stick to stickers, and to naps; with all the others granted, every label may be read."""
+    catalog = house.crm.catalog
+    grants: dict[tuple[str, Verb], TypeGrant] = {
+        (entity.code, "read"): TypeGrant() for entity in catalog.values() if entity.model is not Nap
+    }
+    for needed in (grants, {key: grants[key] for key in grants if key[0] != catalog.of(Customer).code}):
+        policy = RolePolicy(catalog, {"sitting": Role("sitting", grants=needed)})
+        rows = policy.rights(Principal("plugin", "sitting")).rows(catalog.of(Label), "read")
+        assert (rows is None) is (needed is grants)
 
 
 async def test_of_any_folders_those_are_seen_that_nothing_around_hides(house: House) -> None:

@@ -188,6 +188,16 @@ async def test_rows_of_a_batch_change_what_others_of_it_refer_to(company: Compan
     await crm.acting_as(SYSTEM).delete(Customer, [other, firm])
 
 
+async def test_what_was_deleted_is_not_there_for_anybody(company: Company) -> None:
+    crm = company.crm
+    rows = [{"kind": "person", "name": "gone", "owner_id": company.users["mia"]}]
+    (gone,) = ids(await crm.acting_as(SYSTEM).create(Customer, rows))
+    session = writer(company, "mia", {Customer: "own", Interaction: "own"})
+    await crm.acting_as(SYSTEM).delete(Customer, [gone])
+    refused = await session.create(Interaction, [{**TALK, "customer_id": gone}])
+    assert [(error.code, error.path) for error in refused.errors] == [("not_found", ("customer_id",))]
+
+
 async def test_a_validator_may_change_what_is_referred_to(company: Company) -> None:
     theirs = {"customer": {"owner_id": {"eq": "$user"}}}
     session = writer(company, "mia", {Customer: "own", Deal: theirs, Stage: "all", Pipeline: "all"})
