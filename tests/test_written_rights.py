@@ -15,12 +15,16 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tortoise import fields
 
 from amity import (
+    EDITABLE,
     SYSTEM,
     AccessDenied,
     Customer,
     Deal,
+    Entity,
+    EntityOptions,
     Interaction,
     Need,
     Pipeline,
@@ -35,6 +39,7 @@ from amity import (
 )
 from amity.access import Verb
 from amity.contracts import Context, FieldDeclaration, Problem, Proposed, Validator
+from amity.entity import Record
 from amity.query.conditions import compile_meeting
 from amity.testing import make_crm, recorded
 
@@ -56,10 +61,28 @@ async def _freeing(context: Context, rows: Sequence[Proposed]) -> Sequence[Probl
     return []
 
 
+class Seat(Entity):
+    """Has a ticket, perhaps."""
+
+    name = fields.CharField(max_length=100)
+    ticket: Any = fields.ForeignKeyField("talk.Ticket", related_name="seats", on_delete=fields.SET_NULL, null=True)
+    options = EntityOptions(prefix="sea", api=EDITABLE)
+
+
+class Ticket(Entity):
+    """For a seat, perhaps."""
+
+    seat: Any = fields.ForeignKeyField("talk.Seat", related_name="tickets", on_delete=fields.SET_NULL, null=True)
+    options = EntityOptions(prefix="tic", api=EDITABLE)
+
+
 class Talk(Plugin):
-    """Adds up how long we spoke to a customer."""
+    """Adds up how long we spoke to a customer, and knows of seats and tickets."""
 
     name = "talk"
+
+    def entities(self) -> Sequence[type[Record]]:
+        return [Seat, Ticket]
 
     def fields(self) -> Sequence[FieldDeclaration]:
         return [expression(Customer, "talk_time", Sum("interactions.duration_seconds"))]
@@ -171,6 +194,38 @@ async def test_a_row_that_takes_its_parent_out_of_reach_is_refused(company: Comp
     session = writer(company, "mia", {Customer: {"or": [PHONE, around]}, Interaction: "all"})
     with pytest.raises(AccessDenied, match="may not create such interactions"):
         await session.create(Interaction, [{**TALK, "channel": "phone", "customer_id": mine}])
+
+
+async def test_rows_of_a_batch_take_parents_of_others_out_of_reach(company: Company) -> None:
+    """The rule is about what belongs to the customer's organization, which another row of the batch adds to."""
+    system = company.crm.acting_as(SYSTEM)
+    top, firm = ids(await system.create(Customer, [{"kind": "organization", "name": name} for name in "ab"]))
+    (person,) = ids(await system.create(Customer, [{"kind": "person", "name": "c", "organization_id": firm}]))
+    assert not (await system.update(Customer, [Update(firm, {"organization_id": top})])).errors
+    session = writer(company, "mia", {Customer: {"organization": PHONE}, Interaction: "all"})
+    rows = [{**TALK, "customer_id": person}, {**TALK, "channel": "phone", "customer_id": firm}]
+    assert await asked(session, Interaction, rows[:1])
+    with pytest.raises(AccessDenied, match="may not create such interactions"):
+        await session.create(Interaction, rows)
+    await system.delete(Customer, [person, firm, top])
+
+
+async def test_a_row_takes_out_of_reach_what_leads_back_to_it(company: Company) -> None:
+    """A ticket is in reach while its seat is free, and the seat refers to that ticket while it is taken."""
+    system = company.crm.acting_as(SYSTEM)
+    (seat,) = ids(await system.create(Seat, [{"name": "free"}]))
+    (ticket,) = ids(await system.create(Ticket, [{"seat_id": seat}]))
+    free = {"seat": {"name": {"eq": "free"}}}
+    held = (
+        role(company.crm, {Seat: "all", Ticket: free, User: "all"}),
+        role(company.crm, {Seat: "all"}, "update", check={"ticket": free}),
+    )
+    session = company.crm.acting_as(company.principal("mia", *held))
+    with pytest.raises(AccessDenied, match="may not update such seats"):
+        await session.update(Seat, [Update(seat, {"ticket_id": ticket, "name": "taken"})])
+    assert not (await session.update(Seat, [Update(seat, {"ticket_id": ticket})])).errors
+    await system.delete(Ticket, [ticket])
+    await system.delete(Seat, [seat])
 
 
 async def test_rows_of_a_batch_change_what_others_of_it_refer_to(company: Company) -> None:
