@@ -250,11 +250,13 @@ class Reaches:
 class Ancestors:
     """All rows that an entity's relations to itself lead to, one after the other, exist and meet the condition.
 
-    A row may be among them itself. It is for the conditions of rights; there is no filter for it.
+    So does the row ``itself``, where that is said.
+    It is for the conditions of rights; there is no filter for it.
     """
 
     relations: tuple[str, ...]
     condition: Condition
+    itself: bool = False
 
 
 @dataclass(frozen=True)

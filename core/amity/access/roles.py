@@ -8,7 +8,7 @@ what belongs to a row (a ``CASCADE`` relation, a generic reference) is never in 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -266,6 +266,7 @@ class _Rules:
         self._rows: dict[Key, Condition | None] = {}
         self._fields: dict[tuple[str, Verb], frozenset[str] | None] = {}
         self._granted: dict[tuple[str, Verb], bool] = {}
+        self._free: dict[str, bool] = {}
         self._steady: dict[Key, bool] = {}
         self._memos: OrderedDict[Facts, dict[Any, Any]] = OrderedDict()
 
@@ -325,7 +326,7 @@ class _Rules:
         rules = [grant.rows for grant in self._grants(entity, verb)]
         # nobody changes what they can't see
         seen = self._readable(entity, ()) if self.granted(entity, "read") else NOBODY
-        return _all([self._any(entity, rules, ()), seen])
+        return _all([self._any(entity, rules), seen])
 
     def _after(self, entity: EntityType, verb: Verb) -> Condition | None:
         if not self.granted(entity, verb):
@@ -333,27 +334,39 @@ class _Rules:
         if self.owns(entity):
             return None
         rules = [grant.check or grant.rows for grant in self._grants(entity, verb)]
-        return _all([self._any(entity, rules, ()), *self._inherited(entity, ())])
+        parents = self._inherited(entity, ())
+        found = [self._any(entity, rules), *parents]
+        above, readable = _nested(entity), _all([self._read_rule(entity), *parents])
+        if above and readable is not None:
+            found.append(Ancestors(above, readable))
+        return _all(found)
 
     def _readable(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
         """What rows must meet to be read. ``below`` are the entities that are being worked out already."""
         if self.owns(entity):
             return None
-        rules = [grant.rows for grant in self._grants(entity, "read")]
-        return _all([self._any(entity, rules, below), *self._inherited(entity, below)])
+        rule, parents = self._read_rule(entity), self._inherited(entity, below)
+        readable, above = _all([rule, *parents]), _nested(entity)
+        if readable is None or not above:
+            return readable
+        # whatever is asked of a row is asked of those above it, too, so that once would do; but an index may help
+        return _all([rule, *(() if below else parents), Ancestors(above, readable, itself=True)])
 
-    def _any(self, entity: EntityType, rules: Sequence[RowRule], below: tuple[str, ...]) -> Condition | None:
+    def _read_rule(self, entity: EntityType) -> Condition | None:
+        return self._any(entity, [grant.rows for grant in self._grants(entity, "read")])
+
+    def _any(self, entity: EntityType, rules: Sequence[RowRule]) -> Condition | None:
         """Rows that one of the rules lets through; None for all."""
-        return _any([self._ruled(entity, rule, below) for rule in rules])
+        return _any([self._ruled(entity, rule) for rule in rules])
 
-    def _ruled(self, entity: EntityType, rule: RowRule, below: tuple[str, ...]) -> Condition | None:
+    def _ruled(self, entity: EntityType, rule: RowRule) -> Condition | None:
         match rule.scope:
             case "all":
                 return None
             case "where":
                 return rule.condition
             case "own" | "team":
-                return self._owned(entity, rule.scope, below)
+                return self._owned(entity, rule.scope, ())
         return NOBODY
 
     def _owned(self, entity: EntityType, scope: Literal["own", "team"], below: tuple[str, ...]) -> Condition:
@@ -396,51 +409,49 @@ class _Rules:
         return own if scope == "own" else AnyOf((own, Through(name, Compare("team_id", "eq", _TEAM))))
 
     def _inherited(self, entity: EntityType, below: tuple[str, ...]) -> list[Condition]:
-        """What rows must meet because of what they belong to: that it can be read."""
+        """What rows must meet because of what else they belong to: that it can be read."""
         here = (*below, entity.name)
         found: list[Condition] = []
-        parents = [relation for relation in entity.to_one.values() if relation.on_delete == "CASCADE"]
-        for relation in parents:
-            if relation.target == entity.name:
+        for relation in entity.to_one.values():
+            if relation.on_delete != "CASCADE" or relation.target == entity.name:
                 continue
-            readable = self._above(self._catalog[relation.target], here)
+            readable = self._above(relation.target, here)
             if readable is not None:
                 found.append(
                     _unless_empty(relation.column.name, relation.column.nullable, Through(relation.name, readable))
                 )
         for reference in entity.generic.values():
-            granted = [name for name in reference.targets if self.granted(self._catalog[name], "read")]
-            targets = {name: self._readable(self._catalog[name], here) for name in granted if name not in here}
-            if len(granted) < len(reference.targets) or any(item is not None for item in targets.values()):
+            above = {name: self._above(name, here) for name in reference.targets}
+            if any(readable is not None for readable in above.values()):
+                targets = {name: readable for name, readable in above.items() if readable != NOBODY}
                 reached = Reaches(reference.name, targets, alive=entity.is_entity)
                 found.append(_unless_empty(reference.id_column, reference.nullable, reached))
-        above = tuple(relation.name for relation in parents if relation.target == entity.name)
-        rules = [grant.rows for grant in self._grants(entity, "read")]
-        readable = _all([self._any(entity, rules, below), *found]) if above else None
-        if readable is not None:
-            found.append(Ancestors(above, readable))
         return found
 
-    def _above(self, entity: EntityType, below: tuple[str, ...]) -> Condition | None:
-        """What rows must meet for those that belong to them to be read."""
-        if entity.name not in below:
-            return self._readable(entity, below)
-        # entities that belong to each other in a circle: of rows that come up once more nothing is asked
-        return None if self._unlimited(entity) else NOBODY
+    def _above(self, name: str, below: tuple[str, ...]) -> Condition | None:
+        """What rows of an entity must meet for those that belong to them to be read."""
+        if name not in below:
+            return self._readable(self._catalog[name], below)
+        # different entities belong to each other in a circle: what comes up once more is not asked once more
+        return None if self._unlimited(name) else NOBODY
 
-    def _unlimited(self, entity: EntityType) -> bool:
-        """Whether every row may be read, with all that rows belong to, however far away."""
-        left = [entity.name]
-        for name in left:  # it grows
-            each = self._catalog[name]
-            if self.owns(each):
+    def _unlimited(self, name: str) -> bool:
+        """Whether every row of an entity may be read, with all that rows belong to, however far away."""
+        if name not in self._free:
+            self._free[name] = all(self._read_rule(entity) is None for entity in self._belonging(name))
+        return self._free[name]
+
+    def _belonging(self, name: str) -> Iterator[EntityType]:
+        """An entity, and those that its rows may belong to, however far away, but for the plugin's own."""
+        names = [name]
+        for each in names:  # it grows
+            entity = self._catalog[each]
+            if self.owns(entity):
                 continue
-            if self._any(each, [grant.rows for grant in self._grants(each, "read")], ()) is not None:
-                return False
-            parents = [relation.target for relation in each.to_one.values() if relation.on_delete == "CASCADE"]
-            generic = [target for reference in each.generic.values() for target in reference.targets]
-            left += [target for target in dict.fromkeys((*parents, *generic)) if target not in left]
-        return True
+            yield entity
+            parents = [link.target for link in entity.to_one.values() if link.on_delete == "CASCADE"]
+            generic = [target for reference in entity.generic.values() for target in reference.targets]
+            names += [target for target in dict.fromkeys((*parents, *generic)) if target not in names]
 
     # --- fields ---------------------------------------------------------------------------------------------
 
@@ -525,6 +536,12 @@ def _unless_empty(column: str, nullable: bool, condition: Condition) -> Conditio
     return AnyOf((Compare(column, "isNull", True), condition)) if nullable else condition
 
 
+def _nested(entity: EntityType) -> tuple[str, ...]:
+    """The relations by which rows belong to others of their own entity."""
+    links = entity.to_one.values()
+    return tuple(link.name for link in links if link.on_delete == "CASCADE" and link.target == entity.name)
+
+
 def _distinct(items: Iterable[Condition]) -> list[Condition]:
     found: list[Condition] = []
     for item in items:
@@ -537,6 +554,8 @@ def _all(items: Sequence[Condition | None]) -> Condition | None:
     """None where nothing is demanded."""
     wanted = [item for item in items if item is not None]
     found = _distinct(part for item in wanted for part in (item.items if isinstance(item, All) else (item,)))
+    if NOBODY in found:
+        return NOBODY
     return None if not found else found[0] if len(found) == 1 else All(tuple(found))
 
 
@@ -586,8 +605,8 @@ def filled(condition: Condition, facts: Facts | _GivenFacts, now: Now) -> Condit
                 name: None if inner is None else filled(inner, facts, now) for name, inner in targets.items()
             }
             return Reaches(reference, reached, alive)
-        case Ancestors(relations, inner):
-            return Ancestors(relations, filled(inner, facts, now))
+        case Ancestors(_, inner):
+            return replace(condition, condition=filled(inner, facts, now))
         case Not(inner):
             return NOBODY if _lacks(inner, facts) else Not(filled(inner, facts, now))
         case Quantified(relation, quantifier, inner):

@@ -124,8 +124,8 @@ def told(condition: Condition) -> str:
         case Reaches(reference, targets):
             kinds = [name if inner is None else f"{name} with {told(inner)}" for name, inner in targets.items()]
             return f"{reference} is {' or '.join(kinds) or 'nothing'}"
-        case Ancestors(relations, inner):
-            return f"every {' and '.join(relations)} above it: {told(inner)}"
+        case Ancestors(relations, inner, itself):
+            return f"{'it and ' if itself else ''}every {' and '.join(relations)} above it: {told(inner)}"
     return "never"
 
 

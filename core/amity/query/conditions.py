@@ -268,9 +268,9 @@ class Conditions:
             case Reaches():
                 with self._deeper():
                     return self._reaches(entity, alias, condition)
-            case Ancestors(relations, inner):
+            case Ancestors():
                 with self._deeper():
-                    return self._ancestors(entity, alias, relations, inner)
+                    return self._ancestors(entity, alias, condition)
         raise TypeError(f"{condition!r} is no condition")
 
     @contextmanager
@@ -392,23 +392,38 @@ class Conditions:
             choices.append(f"({kind} = {literal(target.code)} and {there})")
         return _balanced("or", choices, "false")
 
-    def _ancestors(self, entity: EntityType, alias: str, relations: Sequence[str], inner: Condition) -> str:
-        """The rows above are collected by their ids, each once: some data lead in a circle, too."""
-        links = [entity.to_one[name] for name in relations]
+    def _ancestors(self, entity: EntityType, alias: str, condition: Ancestors) -> str:
+        """Rows are collected by their ids, each once: some data lead in a circle, too.
+
+        On SQLite that takes so many levels of the parser that it becomes a view within any sub-query.
+        """
+        if self.dialect.name == "sqlite" and self.depth:
+            depth, self.depth, row = self.depth, 0, self.alias()
+            met = self._ancestors(entity, row, condition)
+            self.depth = depth
+            return self._in_view(f'{row}."id"', f"{identifier(entity.table)} {row}", met, f'{alias}."id"')
+        links = [entity.to_one[name] for name in condition.relations]
         above, row, seen = self.alias("u"), self.alias(), self.alias("u")
-        start = " union ".join(f"select {self.reference(alias, link)}" for link in links)
+        first = [f'{alias}."id"'] if condition.itself else [self.reference(alias, link) for link in links]
         columns = [f"{row}.{identifier(link.column.name)}" for link in links]
         source = f'from {identifier(entity.table)} {row} join {above} on {row}."id" = {above}.id'
+        start = " union ".join(f"select {id}" for id in first)
         climb = f"{above}(id) as ({start} union {self.dialect.each(columns, source)})"
 
-        def met(other: str) -> list[str]:
-            return [*self.visible(entity, other), self.condition(entity, other, inner)]
+        def meets(other: str) -> list[str]:
+            return [*self.visible(entity, other), self.condition(entity, other, condition.condition)]
 
         self.depth += 1
-        there = self._found(entity, "id", f"{seen}.id", met)
+        there = self._found(entity, "id", f"{seen}.id", meets)
         self.depth -= 1
         outside = f"select 1 from {above} {seen} where {seen}.id is not null and not {there}"
-        return f"not exists (with recursive {climb} {outside})"
+        return f"not exists ({_CLIMBING} {climb} {outside})"
+
+    def _in_view(self, key: str, source: str, predicates: str, value: str) -> str:
+        """Whether a value is among the keys of rows, by a view of them at the head of the statement."""
+        name, seen = self.alias("v"), self.alias()
+        self.views.append(f"{name} as not materialized (select {key} as k from {source} where {predicates})")
+        return f"exists (select 1 from {name} {seen} where {seen}.k = {value})"
 
     def _found(self, target: EntityType, column: str, value: str, met: Callable[[str], Sequence[str]]) -> str:
         """Whether there is a row that has a value in a column, and meets what ``met`` says of its alias.
@@ -417,7 +432,7 @@ class Conditions:
         at the head of the statement under a name, and is looked into by its column.
 
         A few levels deep PostgreSQL must not flatten it into joins: without statistics it takes every table
-        for a handful of rows, and compares each with each.
+        for a handful of rows, and compares each with each. Nor where it climbs: it would for every row there is.
         """
         other = self.alias()
         table, key = identifier(target.table), f"{other}.{identifier(column)}"
@@ -425,15 +440,13 @@ class Conditions:
             depth, self.depth = self.depth, 0
             predicates = " and ".join(met(other)) or "true"
             self.depth = depth
-            name, seen = self.alias("v"), self.alias()
-            view = f"select {key} as k from {table} {other} where {predicates}"
-            self.views.append(f"{name} as not materialized ({view})")
-            return f"exists (select 1 from {name} {seen} where {seen}.k = {value})"
+            return self._in_view(key, f"{table} {other}", predicates, value)
         self.depth += 1
         predicates = " and ".join([f"{key} = {value}", *met(other)])
         self.depth -= 1
         source = f"from {table} {other} where {predicates}"
-        if self.depth >= _FLATTENED and self.dialect.name == "postgresql":
+        flattened = self.depth < _FLATTENED and _CLIMBING not in predicates
+        if self.dialect.name == "postgresql" and not flattened:
             return f"coalesce((select true {source} limit 1), false)"
         return f"exists (select 1 {source})"
 
@@ -663,6 +676,7 @@ def is_payload(entity: EntityType, name: str) -> bool:
 _MARK = re.compile("\x02([^\x03]*)\x03")
 _MEETINGS = 20
 _CHAIN = 16
+_CLIMBING = "with recursive"
 _NEXT = ",\n"
 _LEVELS = 3
 """Levels of sub-queries below which SQLite gets views: its parser takes nine, and a page is one itself."""

@@ -40,8 +40,18 @@ def _known(condition: Condition, relation: str, column: str, met: Condition | No
         if isinstance(choice, Through) and choice.relation == relation
         for inner in _parts(choice.condition, AnyOf)
     ]
-    # whichever of the alternatives the row behind meets, it is among those that are asked for
-    return met is not None and bool(behind) and all(item in behind for item in _parts(met, AnyOf))
+    # whichever of the alternatives the row behind meets, it meets one of those that are asked for
+    return (
+        met is not None
+        and bool(behind)
+        and all(any(_covers(item, asked) for asked in behind) for item in _parts(met, AnyOf))
+    )
+
+
+def _covers(met: Condition, asked: Condition) -> bool:
+    """Whether all that is asked for is among what is met."""
+    parts = _parts(met, All)
+    return all(item in parts for item in _parts(asked, All))
 
 
 def _parts(condition: Condition, kind: type[All] | type[AnyOf]) -> Sequence[Condition]:
