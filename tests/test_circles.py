@@ -17,6 +17,7 @@ from tortoise import fields
 from amity import (
     EDITABLE,
     SYSTEM,
+    AccessDenied,
     Crm,
     Customer,
     Entity,
@@ -33,7 +34,7 @@ from amity import (
 from amity.access import Facts, Role, TypeGrant, Verb
 from amity.access.roles import RolePolicy
 from amity.cli.access import told
-from amity.entity import Record
+from amity.entity import Record, new_id
 from amity.testing import make_crm
 from amity.tree import Ancestors
 
@@ -267,6 +268,32 @@ async def test_who_may_not_read_folders_reads_nothing_inside(house: House) -> No
     check = rights.check(catalog.of(Folder), "create")
     assert isinstance(check, Ancestors)
     assert told(check) == "every inside and copy_of above it: never"
+
+
+async def test_what_is_written_together_is_asked_for_what_is_above_it(house: House) -> None:
+    """Rows of one batch refer to each other without being looked up first."""
+    crm, mia = house.crm, house.customers["mia"]
+    reads = role(crm, {Folder: {"name": {"ne": "secret"}}, Customer: "all"})
+    writes = role(crm, {Folder: "all"}, "create", "update", name="writes")
+    facts = Facts(user=house.users["mia"])
+    session = crm.acting_as(Principal("user", "mia", roles=(reads, writes), facts=facts))
+    for name in ("plain", "secret"):
+        outer, inner = new_id(), new_id()
+        rows: list[dict[str, Any]] = [
+            {"id": outer, "name": name, "customer_id": mia},
+            {"id": inner, "name": "in it", "customer_id": mia, "inside_id": outer},
+        ]
+        if name == "secret":
+            with pytest.raises(AccessDenied, match="may not create such folders"):
+                await session.create(Folder, rows)
+            continue
+        assert not (await session.create(Folder, rows)).errors
+        # what it becomes itself is the role's business that writes
+        assert not (await session.update(Folder, [Update(outer, {"name": "secret"})])).errors
+        assert await house.seen(session, Folder) == set()
+        await house.system.delete(Folder, [outer])
+    unlimited = house.reader("mia", Customer="all").rights
+    assert unlimited.check(crm.catalog.of(Folder), "create") is None
 
 
 async def test_what_belongs_to_each_other_in_a_circle_is_hidden_beyond_the_first_time_round(house: House) -> None:
