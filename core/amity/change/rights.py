@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from operator import is_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -116,15 +117,17 @@ def expect(session: Session, wanted: Sequence[tuple[EntityType, Sequence[UUID]]]
         return False
     if not all(_any(session, entity, "read") for entity, _ in wanted):
         return False
-    for entity, ids in wanted:  # one after the other, as all units lock them
-        condition = session.rights.rows(entity, "read")
+    # in the order in which all units lock them
+    for condition, group in groupby(wanted, lambda item: session.rights.rows(item[0], "read")):
+        rows = list(group)
         if condition is None:
-            sql, parameters = storage.holding(unit.dialect, [(entity, ids)])
-        else:
+            sql, parameters = storage.holding(unit.dialect, rows)
+            unit.transaction.expect(sql, parameters, sum(len(ids) for _, ids in rows))
+            continue
+        for entity, ids in rows:
             sql, parameters = _meeting(session, entity, ids, condition)
             # locked, a row that somebody changes meanwhile is asked as it became
-            sql += storage.held(unit.dialect, entity)
-        unit.transaction.expect(sql, parameters, len(ids))
+            unit.transaction.expect(sql + storage.held(unit.dialect, entity), parameters, len(ids))
     return True
 
 
