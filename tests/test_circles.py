@@ -10,8 +10,6 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tortoise import fields
 
 from amity import (
@@ -38,6 +36,7 @@ from amity.entity import Record, new_id
 from amity.testing import make_crm
 from amity.tree import Ancestors
 
+from .seeds import drawn
 from .test_roles import ids, role
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "25"))
@@ -398,14 +397,7 @@ async def test_a_plugin_needs_no_grant_of_its_own_for_what_may_lead_there(house:
 
 async def test_of_any_folders_those_are_seen_that_nothing_around_hides(house: House) -> None:
     """The law, against a walk up from each folder in Python."""
-    seeds: list[int] = []
-
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**32))
-    def draw(seed: int) -> None:
-        seeds.append(seed)
-
-    draw()
+    seeds = drawn(EXAMPLES)
     shown = hidden = 0
     for seed in seeds:
         chance = random.Random(seed)

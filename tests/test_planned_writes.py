@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from graphql.pyutils import Undefined
 from graphql.utilities import coerce_input_value
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -38,6 +38,7 @@ from amity_graphql.execution import execute as run
 from . import company
 from .company import ANN, BOB, JONAS, MIA, OFFER
 from .documents import MutationWriter
+from .seeds import drawn
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -214,12 +215,7 @@ async def test_any_mutation_does_and_answers_the_same(spent: tuple[Crm, Crm]) ->
     ]
     start = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     people = (SYSTEM, SYSTEM, limited(spent[0]), owner(spent[0]))
-    seeds: list[int] = []
-
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**32))
-    def draw(seed: int) -> None:
-        seeds.append(seed)
+    seeds = drawn(EXAMPLES)
 
     def known(answer: bytes) -> bytes:
         def passing(match: re.Match[bytes]) -> bytes:
@@ -233,7 +229,6 @@ async def test_any_mutation_does_and_answers_the_same(spent: tuple[Crm, Crm]) ->
         rows = await crm.acting_as(SYSTEM).find("Event").select("type", "number", "actor", "before", "after").all()
         return [known(orjson.dumps({key: row[key] for key in row if key != "id"})) for row in rows]
 
-    draw()
     refused = told = 0
     for seed in seeds:
         writer = MutationWriter(api.graphql, ids, random.Random(seed))

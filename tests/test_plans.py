@@ -13,8 +13,6 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from amity import SYSTEM, Crm, Principal
 from amity.access.principal import Facts
@@ -31,6 +29,7 @@ from amity_graphql.execution import execute as run
 from . import company
 from .company import ANN, BOB, JONAS, MIA
 from .documents import Writer
+from .seeds import drawn
 from .test_query_law import Figures
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "40"))
@@ -110,14 +109,7 @@ async def test_a_planned_answer_is_the_answer(crm: Crm) -> None:
     ids = [
         row["id"] for name in ("Customer", "Deal", "User") for row in await crm.acting_as(SYSTEM).find(name).all()
     ]
-    seeds: list[int] = []
-
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**32))
-    def draw(seed: int) -> None:
-        seeds.append(seed)
-
-    draw()
+    seeds = drawn(EXAMPLES)
     asked = refused = 0
     for seed in seeds:
         writer = Writer(api.graphql, ids, random.Random(seed))

@@ -13,8 +13,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tortoise import fields
 
 from amity import (
@@ -43,6 +41,7 @@ from amity.entity import Record
 from amity.query.conditions import compile_meeting
 from amity.testing import make_crm, recorded
 
+from .seeds import drawn
 from .test_roles import NOW, Care, Company, Wish, ids, role
 
 EXAMPLES = int(os.environ.get("AMITY_LAW_EXAMPLES", "60"))
@@ -412,14 +411,7 @@ RULES: Mapping[str, tuple[Any, ...]] = {
 
 async def test_whatever_is_written_may_be_written(company: Company) -> None:
     """The law: where a change goes through, the database finds all of its rows to be what they may be."""
-    seeds: list[int] = []
-
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 2**32))
-    def draw(seed: int) -> None:
-        seeds.append(seed)
-
-    draw()
+    seeds = drawn(EXAMPLES)
     passed = spared = refused = 0
     for seed in seeds:
         chance = random.Random(seed)

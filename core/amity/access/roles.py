@@ -449,9 +449,7 @@ class _Rules:
             if self.owns(entity):
                 continue
             yield entity
-            parents = [link.target for link in entity.to_one.values() if link.on_delete == "CASCADE"]
-            generic = [target for reference in entity.generic.values() for target in reference.targets]
-            names += [target for target in dict.fromkeys((*parents, *generic)) if target not in names]
+            names += [target for target in _parents(entity) if target not in names]
 
     # --- fields ---------------------------------------------------------------------------------------------
 
@@ -519,9 +517,14 @@ def has_owner(catalog: Catalog, entity: EntityType, below: tuple[str, ...] = ())
     if owners(entity):
         return True
     here = (*below, entity.name)
+    return any(has_owner(catalog, catalog[name], here) for name in _parents(entity) if name not in here)
+
+
+def _parents(entity: EntityType) -> Iterable[str]:
+    """The entities that rows may belong to, each once."""
     parents = [relation.target for relation in entity.to_one.values() if relation.on_delete == "CASCADE"]
     generic = [target for reference in entity.generic.values() for target in reference.targets]
-    return any(has_owner(catalog, catalog[name], here) for name in (*parents, *generic) if name not in here)
+    return dict.fromkeys((*parents, *generic))
 
 
 def _by_team(grant: TypeGrant) -> bool:

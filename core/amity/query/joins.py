@@ -55,10 +55,12 @@ class Joins:
 
     def begin(self) -> None:
         """From here on, values over relations are those of joined rows."""
-        for alias in (self._base, *(other for _, other in self._found.values())):
-            self._conditions.joining[alias] = self.follow
+        self._conditions.joining.update(dict.fromkeys(self._aliases(), self.follow))
 
     def end(self) -> None:
         """Values over relations are looked up again."""
-        for alias in (self._base, *(other for _, other in self._found.values())):
+        for alias in self._aliases():
             self._conditions.joining.pop(alias, None)
+
+    def _aliases(self) -> tuple[str, ...]:
+        return self._base, *(other for _, other in self._found.values())
